@@ -1,0 +1,11 @@
+//! The intermediate representation: [`Graph`] and what changes, orders, prints and checks it.
+
+pub mod dim;
+pub mod edit;
+mod graph;
+mod order;
+
+pub use dim::{Dim, Shape};
+pub use edit::NewNode;
+pub use graph::{Attr, Constant, Function, FunctionKey, Graph, Node, NodeId, Source, Value, ValueId};
+pub use order::CycleError;

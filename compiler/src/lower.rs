@@ -1,0 +1,271 @@
+//! Lowering: a graph whose shapes are known becomes a plan. The rules stand in the op table.
+
+use hanc_runtime::plan::{self, Params, Plan, Role, Slot, Step, Weight, Weights};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::infer;
+use crate::ir::{Attr, Constant, Dim, Graph, Node, NodeId, Shape, Source, ValueId};
+
+/// How an operator becomes kernel calls.
+#[derive(Clone, Copy, Debug)]
+pub enum Lower {
+    /// One call of this kernel: all operands, no parameters.
+    Plain(&'static str),
+    /// One call that the rule describes.
+    Call(fn(&Lowering<'_>) -> Result<Call, String>),
+    /// Its results have to be known when the plan is made (shape arithmetic).
+    Known,
+    /// Not at all, and why.
+    Never(&'static str),
+}
+
+/// A kernel call that a rule asks for.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Versioned kernel name.
+    pub kernel: &'static str,
+    /// Which of the node's operands the kernel gets; all of them by default.
+    pub operands: Option<Vec<usize>>,
+    /// Parameters.
+    pub params: Params,
+}
+
+/// What a rule sees of its node.
+pub struct Lowering<'a> {
+    graph: &'a Graph,
+    node: &'a Node,
+}
+
+/// A node that cannot be lowered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place} ({op}): {message}")]
+pub struct LowerError {
+    /// Node name, or operator and first output.
+    pub place: String,
+    /// Operator.
+    pub op: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Call {
+    /// A call with all operands and no parameters.
+    pub fn new(kernel: &'static str) -> Call {
+        Call { kernel, operands: None, params: Params::new() }
+    }
+
+    /// With this parameter.
+    pub fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Call {
+        self.params = self.params.with(key, value);
+        self
+    }
+
+    /// With these operands only.
+    pub fn operands(mut self, operands: &[usize]) -> Call {
+        self.operands = Some(operands.to_vec());
+        self
+    }
+}
+
+impl<'a> Lowering<'a> {
+    /// The node.
+    pub fn node(&self) -> &'a Node {
+        self.node
+    }
+
+    /// Version of the node's opset.
+    pub fn version(&self) -> i64 {
+        self.graph.version(self.node)
+    }
+
+    /// Sizes of operand `i`.
+    pub fn shape(&self, i: usize) -> Result<&'a Shape, String> {
+        let id = self.node.input(i).ok_or_else(|| format!("operand {i} is missing"))?;
+        self.graph.value(id).shape.as_ref().ok_or_else(|| format!("the shape of operand {i} is not known"))
+    }
+
+    /// Sizes of result `i`.
+    pub fn result(&self, i: usize) -> Result<&'a Shape, String> {
+        let id = self.node.output(i).ok_or_else(|| format!("result {i} is missing"))?;
+        self.graph.value(id).shape.as_ref().ok_or_else(|| format!("the shape of result {i} is not known"))
+    }
+
+    /// Whether operand `i` is given.
+    pub fn has(&self, i: usize) -> bool {
+        self.node.input(i).is_some()
+    }
+
+    /// Integers of operand `i`, which have to be known when the plan is made.
+    pub fn integers(&self, i: usize) -> Result<Vec<i64>, String> {
+        let id = self.node.input(i).ok_or_else(|| format!("operand {i} is missing"))?;
+        let value = self.graph.value(id);
+        let content = value.content.as_ref().and_then(|c| c.iter().map(Dim::size).collect());
+        let integers = content.or_else(|| self.graph.constant(id)?.integers());
+        integers.ok_or_else(|| format!("operand {} has to be constant", value.name))
+    }
+
+    /// Operand `i`, where it is a constant.
+    pub fn constant(&self, i: usize) -> Option<&'a Constant> {
+        self.graph.constant(self.node.input(i)?)
+    }
+
+    /// An integer attribute, or the row's default.
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.node.int(name).or_else(|| infer::default(self.node, self.version(), name))
+    }
+
+    /// A float attribute, or the row's default, or 0.
+    pub fn float(&self, name: &str) -> f64 {
+        let given = self.node.float(name).or_else(|| match self.node.op?.attr(name, self.version())?.kind {
+            crate::op::AttrKind::Float(default) => default,
+            _ => None,
+        });
+        f64::from(given.unwrap_or(0.0))
+    }
+
+    /// An attribute that is a list of integers.
+    pub fn ints(&self, name: &str) -> Option<Vec<i64>> {
+        self.node.ints(name).map(<[i64]>::to_vec)
+    }
+}
+
+/// A plan and its weights.
+pub struct Lowered {
+    /// The plan.
+    pub plan: Plan,
+    /// The weights by slot.
+    pub weights: Weights,
+}
+
+/// Lowers an inferred graph. `taps` are further values to hand out, under their names.
+pub fn lower(graph: &Graph, taps: &[ValueId]) -> Result<Lowered, LowerError> {
+    Builder::new(graph, taps).run()
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    taps: &'a [ValueId],
+    slots: BTreeMap<ValueId, usize>,
+    plan: Plan,
+    weights: Weights,
+}
+
+impl<'a> Builder<'a> {
+    fn new(graph: &'a Graph, taps: &'a [ValueId]) -> Self {
+        Builder { graph, taps, slots: BTreeMap::new(), plan: Plan::default(), weights: Weights::new() }
+    }
+
+    fn run(mut self) -> Result<Lowered, LowerError> {
+        let order = self.graph.order().map_err(|e| LowerError {
+            place: self.graph.name.clone(),
+            op: "graph".into(),
+            message: e.to_string(),
+        })?;
+        for &id in self.graph.inputs() {
+            self.slot(id).map_err(|message| self.value_error(id, message))?;
+        }
+        for id in order {
+            self.node(id).map_err(|message| self.node_error(id, message))?;
+        }
+        for &id in self.graph.outputs().iter().chain(self.taps) {
+            self.slot(id).map_err(|message| self.value_error(id, message))?;
+        }
+        Ok(Lowered { plan: self.plan, weights: self.weights })
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<(), String> {
+        let node = self.graph.node(id);
+        let live =
+            |v: &&ValueId| !self.graph.users(**v).is_empty() || self.graph.is_output(**v) || self.taps.contains(*v);
+        let known = node
+            .outputs
+            .iter()
+            .flatten()
+            .filter(live)
+            .all(|v| self.graph.constant(*v).is_some() || self.known(*v).is_some());
+        if known {
+            return Ok(());
+        }
+        let op = node.op.ok_or("this operator is not known to hanc")?;
+        let call = match op.lower {
+            Lower::Plain(kernel) => Call::new(kernel),
+            Lower::Call(rule) => rule(&Lowering { graph: self.graph, node })?,
+            Lower::Known => return Err("the result has to be known before the model runs".into()),
+            Lower::Never(reason) => return Err(reason.into()),
+        };
+        let operands = call.operands.unwrap_or_else(|| (0..node.inputs.len()).collect());
+        let inputs = operands.iter().map(|&i| node.input(i).map(|v| self.slot(v)).transpose());
+        let inputs = inputs.collect::<Result<_, _>>()?;
+        let outputs = node.outputs.iter().flatten().map(|&v| self.slot(v)).collect::<Result<_, _>>()?;
+        let (kernel, place) = (call.kernel.to_owned(), node.place(self.graph));
+        self.plan.steps.push(Step { kernel, inputs, outputs, params: call.params, place });
+        Ok(())
+    }
+
+    /// The elements of a value that shape arithmetic has found.
+    fn known(&self, id: ValueId) -> Option<Vec<i64>> {
+        self.graph.value(id).content.as_ref()?.iter().map(Dim::size).collect()
+    }
+
+    fn slot(&mut self, id: ValueId) -> Result<usize, String> {
+        if let Some(&slot) = self.slots.get(&id) {
+            return Ok(slot);
+        }
+        let value = self.graph.value(id);
+        let dtype = value.dtype.ok_or("its element type is not known")?;
+        let shape = value.shape.as_ref().ok_or("its rank is not known")?.clone();
+        let shape = shape.iter().map(|dim| self.extent(dim)).collect::<Result<_, _>>()?;
+        let weight = self.weight(id, dtype);
+        let role = match (&value.source, &weight) {
+            (_, Some(_)) => Role::Weight,
+            (Source::Input, _) => Role::Input,
+            _ if self.graph.is_output(id) || self.taps.contains(&id) => Role::Output,
+            _ => Role::Scratch,
+        };
+        let slot = self.plan.slots.len();
+        self.plan.slots.push(Slot { name: value.name.to_string(), role, dtype, shape });
+        self.weights.extend(weight.map(|weight| (slot, weight)));
+        self.slots.insert(id, slot);
+        Ok(slot)
+    }
+
+    fn weight(&self, id: ValueId, dtype: hanc_runtime::DType) -> Option<Weight> {
+        if let Some(constant) = self.graph.constant(id) {
+            return Some(Weight(Arc::new(constant.bytes.clone())));
+        }
+        let known = self.known(id).filter(|_| matches!(self.graph.value(id).source, Source::Node(..)))?;
+        Some(Weight(Arc::new(hanc_runtime::reference::decode::encode_integers(dtype, &known)?)))
+    }
+
+    fn extent(&mut self, dim: &Dim) -> Result<plan::Extent, String> {
+        let factor = usize::try_from(dim.factor()).map_err(|_| format!("size {dim} is negative"))?;
+        let symbol = dim.name().map(|name| {
+            let at = self.plan.symbols.iter().position(|s| s == name);
+            at.unwrap_or_else(|| {
+                self.plan.symbols.push(name.to_owned());
+                self.plan.symbols.len() - 1
+            })
+        });
+        Ok(plan::Extent { factor, symbol })
+    }
+
+    fn node_error(&self, id: NodeId, message: String) -> LowerError {
+        let node = self.graph.node(id);
+        LowerError { place: node.place(self.graph), op: node.op_type.to_string(), message }
+    }
+
+    fn value_error(&self, id: ValueId, message: String) -> LowerError {
+        LowerError { place: self.graph.value(id).name.to_string(), op: "value".into(), message }
+    }
+}
+
+/// Integers of an attribute, as a JSON list for kernel parameters.
+pub fn list(values: impl IntoIterator<Item = i64>) -> serde_json::Value {
+    values.into_iter().collect::<Vec<_>>().into()
+}
+
+/// Whether an attribute is there.
+pub fn has_attr(node: &Node, name: &str) -> bool {
+    !matches!(node.attrs.get(name), None | Some(Attr::Opaque))
+}

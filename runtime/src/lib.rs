@@ -1,0 +1,17 @@
+//! Runs compiled models: tensors, the kernel table, plans, and the devices that execute them.
+//!
+//! This crate knows no ONNX operator and no gradient. A [`Plan`] is a flat list of calls of [`Kernel`]s on numbered
+//! slots; a device runs it. The reference device computes every kernel by plain loops in `f64` (or `f32`): it is the
+//! definition that every faster device is measured against.
+
+pub mod dtype;
+pub mod kernel;
+mod kernels;
+pub mod plan;
+pub mod reference;
+pub mod tensor;
+
+pub use dtype::DType;
+pub use kernel::Kernel;
+pub use plan::Plan;
+pub use tensor::Tensor;

@@ -1,0 +1,137 @@
+//! A plan: kernel calls on numbered slots, as plain data.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dtype::DType;
+
+/// Parameters of a kernel call, a JSON object. Numbers are integers or floats, lists are lists of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Params(pub serde_json::Map<String, serde_json::Value>);
+
+/// A size, or a size times one symbol (a free batch, say) that is bound when the plan runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The factor.
+    pub factor: usize,
+    /// Index into [`Plan::symbols`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub symbol: Option<usize>,
+}
+
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Given by the caller under the slot's name.
+    Input,
+    /// Handed to the caller under the slot's name.
+    Output,
+    /// A constant, found among the weights.
+    Weight,
+    /// Alive from its first write to its last read.
+    Scratch,
+}
+
+/// A tensor of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slot {
+    /// The model's name of the value.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Element type.
+    pub dtype: DType,
+    /// Sizes, outermost first.
+    pub shape: Vec<Extent>,
+}
+
+/// One kernel call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Versioned name of the kernel.
+    pub kernel: String,
+    /// Operand slots; `None` where an optional operand is absent.
+    pub inputs: Vec<Option<usize>>,
+    /// Result slots.
+    pub outputs: Vec<usize>,
+    /// Parameters.
+    #[serde(skip_serializing_if = "is_empty", default)]
+    pub params: Params,
+    /// Where in the model it comes from, for messages and profiles.
+    pub place: String,
+}
+
+fn is_empty(params: &Params) -> bool {
+    params.0.is_empty()
+}
+
+/// Kernel calls in the order in which they run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Names of the symbols that extents refer to.
+    pub symbols: Vec<String>,
+    /// Every tensor.
+    pub slots: Vec<Slot>,
+    /// Every call.
+    pub steps: Vec<Step>,
+}
+
+/// The bytes of a constant, little endian and dense, shared with whoever owns them (a memory map, usually).
+#[derive(Clone)]
+pub struct Weight(pub Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+impl Weight {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_ref().as_ref()
+    }
+}
+
+/// The weights of a plan by slot.
+pub type Weights = std::collections::BTreeMap<usize, Weight>;
+
+impl Params {
+    /// No parameters.
+    pub fn new() -> Params {
+        Params::default()
+    }
+
+    /// With one more.
+    pub fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Params {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// An integer.
+    pub fn int(&self, key: &str) -> Option<i64> {
+        self.0.get(key)?.as_i64()
+    }
+
+    /// A number.
+    pub fn float(&self, key: &str) -> Option<f64> {
+        self.0.get(key)?.as_f64()
+    }
+
+    /// A string.
+    pub fn str(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.as_str()
+    }
+
+    /// A truth value; absent is false.
+    pub fn flag(&self, key: &str) -> bool {
+        self.0.get(key).and_then(serde_json::Value::as_bool).unwrap_or(false)
+    }
+
+    /// A list of integers.
+    pub fn ints(&self, key: &str) -> Option<Vec<i64>> {
+        self.0.get(key)?.as_array()?.iter().map(serde_json::Value::as_i64).collect()
+    }
+
+    /// A list of sizes.
+    pub fn sizes(&self, key: &str) -> Option<Vec<usize>> {
+        self.ints(key)?.into_iter().map(|n| usize::try_from(n).ok()).collect()
+    }
+}

@@ -1,0 +1,65 @@
+//! Between the bytes of a tensor and the elements that kernels compute with.
+
+use crate::dtype::DType;
+
+/// Every element as `f64`; `None` for a type that kernels do not compute with.
+pub fn reals(dtype: DType, bytes: &[u8]) -> Option<Vec<f64>> {
+    fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        bytes.as_chunks::<N>().0.iter().map(|c| f(*c)).collect()
+    }
+    Some(match dtype {
+        DType::F32 => each(bytes, |b| f64::from(f32::from_le_bytes(b))),
+        DType::F64 => each(bytes, f64::from_le_bytes),
+        DType::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f64()),
+        DType::Bf16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f64()),
+        _ => integers(dtype, bytes)?.into_iter().map(|n| n as f64).collect(),
+    })
+}
+
+/// Every element as `i64`; `None` for a type that is not an integer type or `bool`.
+pub fn integers(dtype: DType, bytes: &[u8]) -> Option<Vec<i64>> {
+    fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> i64) -> Vec<i64> {
+        bytes.as_chunks::<N>().0.iter().map(|c| f(*c)).collect()
+    }
+    Some(match dtype {
+        DType::I8 => each(bytes, |b| i64::from(i8::from_le_bytes(b))),
+        DType::I16 => each(bytes, |b| i64::from(i16::from_le_bytes(b))),
+        DType::I32 => each(bytes, |b| i64::from(i32::from_le_bytes(b))),
+        DType::I64 => each(bytes, i64::from_le_bytes),
+        DType::U8 => each(bytes, |b| i64::from(u8::from_le_bytes(b))),
+        DType::U16 => each(bytes, |b| i64::from(u16::from_le_bytes(b))),
+        DType::U32 => each(bytes, |b| i64::from(u32::from_le_bytes(b))),
+        DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as i64),
+        DType::Bool => each(bytes, |b: [u8; 1]| i64::from(b[0] != 0)),
+        _ => return None,
+    })
+}
+
+/// The bytes of integers of an integer type, wrapped to its width; `None` for another type.
+pub fn encode_integers(dtype: DType, data: &[i64]) -> Option<Vec<u8>> {
+    fn each<const N: usize>(data: &[i64], f: impl Fn(i64) -> [u8; N]) -> Vec<u8> {
+        data.iter().flat_map(|x| f(*x)).collect()
+    }
+    Some(match dtype {
+        DType::I8 | DType::U8 => each(data, |x| [x as u8]),
+        DType::I16 | DType::U16 => each(data, |x| (x as u16).to_le_bytes()),
+        DType::I32 | DType::U32 => each(data, |x| (x as u32).to_le_bytes()),
+        DType::I64 | DType::U64 => each(data, i64::to_le_bytes),
+        DType::Bool => each(data, |x| [u8::from(x != 0)]),
+        _ => return None,
+    })
+}
+
+/// The bytes of reals, rounded to a real type; `None` for another type.
+pub fn encode_reals<R: crate::kernel::Real>(dtype: DType, data: &[R]) -> Option<Vec<u8>> {
+    fn each<R: crate::kernel::Real, const N: usize>(data: &[R], f: impl Fn(f64) -> [u8; N]) -> Vec<u8> {
+        data.iter().flat_map(|x| f(x.f64())).collect()
+    }
+    Some(match dtype {
+        DType::F32 => each(data, |x| (x as f32).to_le_bytes()),
+        DType::F64 => each(data, f64::to_le_bytes),
+        DType::F16 => each(data, |x| half::f16::from_f64(x).to_le_bytes()),
+        DType::Bf16 => each(data, |x| half::bf16::from_f64(x).to_le_bytes()),
+        _ => return None,
+    })
+}

@@ -1,0 +1,7 @@
+//! The reference device: every kernel by plain loops, in `f64` or `f32`.
+
+pub mod decode;
+mod session;
+mod store;
+
+pub use session::{RunError, Session};
