@@ -1,0 +1,146 @@
+//! Blocks of a model that Han layers can take the place of, and Han layers that are there already.
+//!
+//! Everything here refers to values and nodes of the original graph.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::ir::{Dim, NodeId, ValueId};
+
+mod refusal;
+
+pub use refusal::Refusal;
+
+/// What a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Norm, linear, activation, linear along the tokens of an MLP-Mixer block.
+    MixerToken,
+    /// Norm, linear, activation, linear along the channels of an MLP-Mixer block.
+    MixerChannel,
+    /// The feed-forward part of a transformer and its kin: norm, linear, activation, linear.
+    Ffn,
+    /// Linear, activation, linear without a norm.
+    Mlp,
+    /// Token mixing by one linear layer without an activation.
+    TokenLinear,
+    /// One linear layer with an activation.
+    Linear,
+}
+
+/// A value of the original graph and which of its axes are mixed: contiguous, several where they are flattened
+/// together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The value.
+    pub value: ValueId,
+    /// Mixed axes, counted from the front.
+    pub axes: Range<usize>,
+}
+
+/// A block that could be replaced, or a near miss with the reason why not.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Unique name, `ffn.0`.
+    pub id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Elements that are mixed: the product of the mixed axes.
+    pub width: usize,
+    /// Hidden width, where there is a hidden layer.
+    pub hidden: Option<usize>,
+    /// Activation, `gelu`.
+    pub activation: Option<String>,
+    /// Norm in front, `layer`, or `post` for a norm behind the skip connection.
+    pub norm: Option<String>,
+    /// Whether a skip connection goes around it.
+    pub residual: bool,
+    /// What enters the block.
+    pub input: Port,
+    /// Behind the norm, where one is part of the block.
+    pub normed: Option<Port>,
+    /// The branch's result in front of the residual addition; the output where there is none.
+    pub branch: Port,
+    /// What leaves the block.
+    pub output: Port,
+    /// Every node that it covers.
+    pub nodes: Vec<NodeId>,
+    /// Trained elements that it holds.
+    pub parameters: u64,
+    /// Multiply-adds.
+    pub macs: Dim,
+    /// Why it cannot be replaced; `None` where it can.
+    pub refusal: Option<Refusal>,
+}
+
+/// Han (or Householder) layers in sequence that a model has already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HanStack {
+    /// Unique name, `han.0`.
+    pub id: String,
+    /// The mixed axis, counted from the end: -1 is the last.
+    pub axis: i64,
+    /// Length of the reflection vectors.
+    pub width: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Every node that it covers.
+    pub nodes: Vec<NodeId>,
+}
+
+/// What a search found, in the model's order.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Blocks and near misses.
+    pub blocks: Vec<Block>,
+    /// Han layers that are there already.
+    pub han: Vec<HanStack>,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 6] =
+        [Kind::MixerToken, Kind::MixerChannel, Kind::Ffn, Kind::Mlp, Kind::TokenLinear, Kind::Linear];
+
+    /// The name that users give, `mixer-token`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::MixerToken => "mixer-token",
+            Kind::MixerChannel => "mixer-channel",
+            Kind::Ffn => "ffn",
+            Kind::Mlp => "mlp",
+            Kind::TokenLinear => "token-linear",
+            Kind::Linear => "linear",
+        }
+    }
+
+    /// The kind of a name.
+    pub fn parse(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Block {
+    /// Whether Han layers can take its place.
+    pub fn replaceable(&self) -> bool {
+        self.refusal.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_parse_by_their_names() {
+        assert!(Kind::ALL.into_iter().all(|kind| Kind::parse(kind.name()) == Some(kind)));
+        assert_eq!(Kind::parse("mlp-blocks"), None);
+        assert_eq!(format!("{:>6}", Kind::Ffn), "   ffn");
+    }
+}
