@@ -1,6 +1,7 @@
 //! hanc: a compiler for ONNX models that replaces MLP blocks by Householder-absolute layers.
 
 pub mod blocks;
+pub mod eval;
 pub mod infer;
 pub mod ir;
 pub mod lower;
