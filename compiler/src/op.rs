@@ -19,6 +19,9 @@ pub struct Op {
     pub outputs: &'static [Param],
     /// Attributes.
     pub attrs: &'static [AttrSpec],
+    /// Whether each element of the result is a function of the operands' elements at the same place (after
+    /// broadcasting) and of nothing else.
+    pub elementwise: bool,
     /// Shape and type inference: sets what it can on the context, says what is wrong with the node.
     pub infer: fn(&mut Infer<'_>) -> Result<(), String>,
     /// How it becomes kernel calls.
@@ -110,7 +113,7 @@ impl Op {
     pub const fn new(name: &'static str, lower: Lower) -> Op {
         const X: &[Param] = &[one("X")];
         const Y: &[Param] = &[one("Y")];
-        Op { domain: "", name, since: &[1], inputs: X, outputs: Y, attrs: &[], infer: same, lower }
+        Op { domain: "", name, since: &[1], inputs: X, outputs: Y, attrs: &[], elementwise: false, infer: same, lower }
     }
 
     /// In this domain.
@@ -140,6 +143,12 @@ impl Op {
     /// Attributes.
     pub const fn attrs(mut self, attrs: &'static [AttrSpec]) -> Op {
         self.attrs = attrs;
+        self
+    }
+
+    /// Works element by element.
+    pub const fn elementwise(mut self) -> Op {
+        self.elementwise = true;
         self
     }
 
