@@ -1,1 +1,4 @@
 //! ONNX.
+
+#[allow(missing_docs, clippy::all)]
+pub mod onnx;
