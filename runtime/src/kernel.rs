@@ -7,6 +7,7 @@ use crate::dtype::{Class, DType};
 use crate::plan::Params;
 
 pub use crate::kernels::KERNELS;
+pub use crate::real::Real;
 
 /// A row of the kernel table.
 pub struct Kernel {
@@ -139,64 +140,6 @@ impl<'a, R> Out<'a, R> {
             ElementsMut::Int(data) => Ok(data),
             ElementsMut::Real(_) => Err(Fault(format!("the result is {}, an integer type is needed", self.dtype))),
         }
-    }
-}
-
-/// The working precision of a reference body: `f64` or `f32`.
-pub trait Real:
-    Copy
-    + PartialOrd
-    + Default
-    + Send
-    + Sync
-    + std::fmt::Debug
-    + std::iter::Sum
-    + std::ops::Add<Output = Self>
-    + std::ops::Sub<Output = Self>
-    + std::ops::Mul<Output = Self>
-    + std::ops::Div<Output = Self>
-    + std::ops::Neg<Output = Self>
-    + std::ops::AddAssign
-    + std::ops::MulAssign
-    + 'static
-{
-    /// 0
-    const ZERO: Self;
-    /// 1
-    const ONE: Self;
-    /// Nearest value of this precision.
-    fn of(x: f64) -> Self;
-    /// As `f64`, exact.
-    fn f64(self) -> f64;
-    /// The row's body in this precision.
-    fn body(kernel: &Kernel) -> Body<Self>;
-}
-
-impl Real for f64 {
-    const ZERO: f64 = 0.0;
-    const ONE: f64 = 1.0;
-    fn of(x: f64) -> f64 {
-        x
-    }
-    fn f64(self) -> f64 {
-        self
-    }
-    fn body(kernel: &Kernel) -> Body<f64> {
-        kernel.f64
-    }
-}
-
-impl Real for f32 {
-    const ZERO: f32 = 0.0;
-    const ONE: f32 = 1.0;
-    fn of(x: f64) -> f32 {
-        x as f32
-    }
-    fn f64(self) -> f64 {
-        f64::from(self)
-    }
-    fn body(kernel: &Kernel) -> Body<f32> {
-        kernel.f32
     }
 }
 

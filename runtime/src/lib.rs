@@ -8,6 +8,7 @@ pub mod dtype;
 pub mod kernel;
 mod kernels;
 pub mod plan;
+mod real;
 pub mod reference;
 pub mod tensor;
 

@@ -1,8 +1,67 @@
 //! The kernels, a file a family. [`KERNELS`] is the only list of all of them.
 
-use crate::kernel::Kernel;
+use crate::kernel::{Call, Elements, Fault, Kernel, Out, Real};
 
-mod elementwise;
+mod broadcast;
+mod cast;
+mod integer;
+mod nary;
+mod nonlinear;
+mod unary;
 
 /// Every kernel, a slice a family.
-pub static KERNELS: &[&[Kernel]] = &[elementwise::KERNELS];
+pub static KERNELS: &[&[Kernel]] =
+    &[unary::KERNELS, integer::KERNELS, nonlinear::KERNELS, nary::KERNELS, cast::KERNELS];
+
+/// Rows of kernels: name, what it computes, generic body, arguments of the body behind call and results. `R` is the
+/// working precision in them.
+macro_rules! rows {
+    ($($name:literal, $doc:literal, $body:expr $(, $arg:expr)*;)*) => {
+        &[$(crate::kernel::Kernel {
+            name: $name,
+            doc: $doc,
+            f64: {
+                #[allow(dead_code)]
+                type R = f64;
+                |call, out| $body(call, out $(, $arg)*)
+            },
+            f32: {
+                #[allow(dead_code)]
+                type R = f32;
+                |call, out| $body(call, out $(, $arg)*)
+            },
+        }),*]
+    };
+}
+use rows;
+
+/// The one result of a kernel.
+fn single<'o, 'a, R>(out: &'o mut [Out<'a, R>]) -> Result<&'o mut Out<'a, R>, Fault> {
+    out.first_mut().ok_or_else(|| Fault::new("no result is asked for"))
+}
+
+/// A number among the parameters.
+fn number<R: Real>(call: &Call<'_, R>, key: &str) -> Result<R, Fault> {
+    call.params.float(key).map(R::of).ok_or_else(|| Fault(format!("parameter {key} is missing or not finite")))
+}
+
+/// Checks that a result has as many elements as its operand.
+fn same_len(operand: usize, result: usize) -> Result<(), Fault> {
+    match operand == result {
+        true => Ok(()),
+        false => Err(Fault(format!("{operand} elements go into a result of {result}"))),
+    }
+}
+
+/// The one element of an operand that is a scalar; `None` where the operand is absent.
+fn scalar<R: Real>(call: &Call<'_, R>, i: usize) -> Result<Option<f64>, Fault> {
+    let Some(arg) = call.opt(i) else { return Ok(None) };
+    match arg.data {
+        Elements::Real([x]) => Ok(Some(x.f64())),
+        Elements::Int([x]) => Ok(Some(*x as f64)),
+        _ => Err(Fault(format!("operand {i} has to be a scalar"))),
+    }
+}
+
+#[cfg(test)]
+mod testing;

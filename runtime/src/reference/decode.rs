@@ -35,6 +35,20 @@ pub fn integers(dtype: DType, bytes: &[u8]) -> Option<Vec<i64>> {
     })
 }
 
+/// An integer wrapped to the width of its type; of `bool`, whether it is not 0.
+pub fn wrap(dtype: DType, x: i64) -> i64 {
+    match dtype {
+        DType::I8 => i64::from(x as i8),
+        DType::I16 => i64::from(x as i16),
+        DType::I32 => i64::from(x as i32),
+        DType::U8 => i64::from(x as u8),
+        DType::U16 => i64::from(x as u16),
+        DType::U32 => i64::from(x as u32),
+        DType::Bool => i64::from(x != 0),
+        _ => x,
+    }
+}
+
 /// The bytes of integers of an integer type, wrapped to its width; `None` for another type.
 pub fn encode_integers(dtype: DType, data: &[i64]) -> Option<Vec<u8>> {
     fn each<const N: usize>(data: &[i64], f: impl Fn(i64) -> [u8; N]) -> Vec<u8> {
@@ -62,4 +76,19 @@ pub fn encode_reals<R: crate::kernel::Real>(dtype: DType, data: &[R]) -> Option<
         DType::Bf16 => each(data, |x| half::bf16::from_f64(x).to_le_bytes()),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrapped_survives_the_bytes() {
+        for dtype in DType::all().filter(|t| t.is_int()) {
+            for x in [0, 1, -1, 127, 128, 255, 256, -40_000, i64::MAX, i64::MIN] {
+                let bytes = encode_integers(dtype, &[x]).unwrap();
+                assert_eq!(integers(dtype, &bytes).unwrap(), [wrap(dtype, x)], "{x} as {dtype}");
+            }
+        }
+    }
 }
