@@ -1,6 +1,7 @@
 //! Lowering: a graph whose shapes are known becomes a plan. The rules stand in the op table.
 
 use hanc_runtime::plan::{self, Params, Plan, Role, Slot, Step, Weight, Weights};
+use hanc_runtime::reference::decode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -124,6 +125,11 @@ impl<'a> Lowering<'a> {
         f64::from(given.unwrap_or(0.0))
     }
 
+    /// A text attribute.
+    pub fn str(&self, name: &str) -> Option<&'a str> {
+        self.node.str(name)
+    }
+
     /// An attribute that is a list of integers.
     pub fn ints(&self, name: &str) -> Option<Vec<i64>> {
         self.node.ints(name).map(<[i64]>::to_vec)
@@ -235,7 +241,11 @@ impl<'a> Builder<'a> {
             return Some(Weight(Arc::new(constant.bytes.clone())));
         }
         let known = self.known(id).filter(|_| matches!(self.graph.value(id).source, Source::Node(..)))?;
-        Some(Weight(Arc::new(hanc_runtime::reference::decode::encode_integers(dtype, &known)?)))
+        let bytes = match dtype.is_real() {
+            true => decode::encode_reals(dtype, &known.iter().map(|n| *n as f64).collect::<Vec<_>>()),
+            false => decode::encode_integers(dtype, &known),
+        };
+        Some(Weight(Arc::new(bytes?)))
     }
 
     fn extent(&mut self, dim: &Dim) -> Result<plan::Extent, String> {

@@ -2,7 +2,12 @@
 
 use crate::op::Op;
 
+mod activation;
+mod cast;
+mod content;
 mod elementwise;
+mod nary;
+mod types;
 
 /// Every row, a slice a family.
-pub static FAMILIES: &[&[Op]] = &[elementwise::OPS];
+pub static FAMILIES: &[&[Op]] = &[elementwise::OPS, activation::OPS, nary::OPS, cast::OPS];

@@ -26,11 +26,6 @@ impl<const N: usize> Walk<N> {
         Ok(Walk { sizes: result.to_vec(), strides })
     }
 
-    /// A walk with steps of the caller's choice; every offset that they lead to has to be checked where it is used.
-    pub fn with_strides(sizes: &[usize], strides: Vec<[usize; N]>) -> Walk<N> {
-        Walk { sizes: sizes.to_vec(), strides }
-    }
-
     /// Calls `visit` with the index of each element of the result, in order, and the operands' offsets.
     pub fn each(&self, mut visit: impl FnMut(usize, [usize; N])) {
         let Some((&inner, outer)) = self.sizes.split_last() else { return visit(0, [0; N]) };

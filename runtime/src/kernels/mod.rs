@@ -1,6 +1,6 @@
 //! The kernels, a file a family. [`KERNELS`] is the only list of all of them.
 
-use crate::kernel::{Call, Elements, Fault, Kernel, Out, Real};
+use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
 mod broadcast;
 mod cast;
@@ -50,16 +50,6 @@ fn same_len(operand: usize, result: usize) -> Result<(), Fault> {
     match operand == result {
         true => Ok(()),
         false => Err(Fault(format!("{operand} elements go into a result of {result}"))),
-    }
-}
-
-/// The one element of an operand that is a scalar; `None` where the operand is absent.
-fn scalar<R: Real>(call: &Call<'_, R>, i: usize) -> Result<Option<f64>, Fault> {
-    let Some(arg) = call.opt(i) else { return Ok(None) };
-    match arg.data {
-        Elements::Real([x]) => Ok(Some(x.f64())),
-        Elements::Int([x]) => Ok(Some(*x as f64)),
-        _ => Err(Fault(format!("operand {i} has to be a scalar"))),
     }
 }
 

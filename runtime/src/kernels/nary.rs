@@ -244,7 +244,7 @@ fn fold<R: Real>(
 fn mean<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
     fold(call, out, |a, b| a + b, |_, a, b| a.wrapping_add(b))?;
     let count = R::of(call.args.len() as f64);
-    single(out)?.real()?.iter_mut().for_each(|y| *y = *y / count);
+    single(out)?.real()?.iter_mut().for_each(|y| *y /= count);
     Ok(())
 }
 

@@ -146,14 +146,16 @@ mod tests {
     use super::super::testing::{Case, apply, ints, reals};
     use crate::dtype::DType;
 
-    fn at(kernel: &'static str, params: &[(&str, f64)], x: f64) -> f64 {
+    type Named<'a> = &'a [(&'a str, f64)];
+
+    fn at(kernel: &'static str, params: Named<'_>, x: f64) -> f64 {
         let case = params.iter().fold(Case::new(kernel), |case, (key, value)| case.param(key, *value));
         reals(&case.real(&[1], &[x]).result(DType::F32, &[1]))[0]
     }
 
     #[test]
     fn activations_have_their_values() {
-        let cases: &[(&'static str, &[(&str, f64)], f64, f64)] = &[
+        let cases: &[(&'static str, Named<'_>, f64, f64)] = &[
             ("relu.1", &[], -1.0, 0.0),
             ("sigmoid.1", &[], 1.0, 0.731_058_578_630_004_9),
             ("softplus.1", &[], 1.0, 1.313_261_687_518_222_8),

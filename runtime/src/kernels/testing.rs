@@ -90,11 +90,7 @@ impl Case {
             .collect();
         let call = Call { args: &args, params: &self.params };
         R::body(find(self.kernel).ok_or_else(|| Fault::new("no such kernel"))?)(&call, &mut outs)?;
-        let finish = |((real, int), (dtype, _)): ((Vec<R>, Vec<i64>), &(DType, &[usize]))| match dtype.is_real() {
-            true => Values::Real(real.into_iter().map(R::f64).collect()),
-            false => Values::Int(int.into_iter().map(|n| wrap(*dtype, n)).collect()),
-        };
-        Ok(stores.into_iter().zip(results).map(finish).collect())
+        Ok(stores.into_iter().zip(results).map(|((real, int), (dtype, _))| values(*dtype, real, int)).collect())
     }
 }
 
@@ -123,6 +119,14 @@ fn store<R: Real>(dtype: DType, shape: &[usize]) -> (Vec<R>, Vec<i64>) {
     match dtype.is_real() {
         true => (vec![R::of(-77.0); len], Vec::new()),
         false => (Vec::new(), vec![-77; len]),
+    }
+}
+
+/// A result as the executor would leave it.
+fn values<R: Real>(dtype: DType, real: Vec<R>, int: Vec<i64>) -> Values {
+    match dtype.is_real() {
+        true => Values::Real(real.into_iter().map(R::f64).collect()),
+        false => Values::Int(int.into_iter().map(|n| wrap(dtype, n)).collect()),
     }
 }
 
