@@ -7,3 +7,4 @@ pub mod ir;
 pub mod lower;
 pub mod op;
 mod ops;
+pub mod view;

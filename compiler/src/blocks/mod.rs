@@ -5,9 +5,18 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::ir::{Dim, NodeId, ValueId};
+use crate::ir::{CycleError, Dim, Graph, NodeId, ValueId};
+use crate::view::View;
 
+mod chain;
+mod find;
+mod gate;
+mod han;
+mod pattern;
+mod ports;
 mod refusal;
+mod region;
+mod trace;
 
 pub use refusal::Refusal;
 
@@ -95,6 +104,11 @@ pub struct Found {
     pub blocks: Vec<Block>,
     /// Han layers that are there already.
     pub han: Vec<HanStack>,
+}
+
+/// Every block of a graph whose shapes are inferred.
+pub fn find(graph: &Graph) -> Result<Found, CycleError> {
+    Ok(find::search(&View::new(graph)?))
 }
 
 impl Kind {
