@@ -33,7 +33,8 @@ pub(super) fn norm(view: &View<'_>, end: CoreId) -> Option<Normed> {
             _ => break,
         }
     }
-    let affine = || (scaled && !is_product(view, at)).then(|| Normed { name: "affine", input: at, channels: along });
+    let is_affine = scaled && !is_product(view, at);
+    let affine = || is_affine.then_some(Normed { name: "affine", input: at, channels: along });
     spelled_out(view, end).or_else(affine)
 }
 
