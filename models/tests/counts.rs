@@ -1,5 +1,7 @@
 //! The parameter counts of the paper, exactly.
 
+#![allow(clippy::unwrap_used)]
+
 use hanc_models::plan;
 
 fn parameters(spec: &str) -> u64 {

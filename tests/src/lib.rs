@@ -1,1 +1,32 @@
-//! x
+//! What the tests that cross crates share: files beside the checkout, the Python peers, the built program.
+//!
+//! Each helper that can come back empty-handed says so in one line that begins with `skipped: `, which `tests/run` collects.
+
+pub mod binary;
+pub mod corpus;
+pub mod npz;
+pub mod peers;
+
+use std::path::{Path, PathBuf};
+
+/// The folder that holds the workspace.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The folder that cargo builds into.
+pub fn target() -> PathBuf {
+    let configured = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    configured.map_or_else(|| root().join("target"), |target| root().join(target))
+}
+
+/// `../shared/NAME` beside the checkout, or none with a line that says so.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let path = root().join("../shared").join(name);
+    let found = path.exists();
+    if !found {
+        eprintln!("skipped: there is no ../shared/{name} beside the checkout");
+    }
+    found.then_some(path)
+}
