@@ -37,7 +37,7 @@ pub fn run_node(
 }
 
 fn run(lowered: &lower::Lowered) -> Result<Vec<(String, Tensor)>, hanc_runtime::reference::RunError> {
-    Session::new(&lowered.plan, &lowered.weights).run::<f64>(&[])
+    Session::new(&lowered.plan, &lowered.weights)?.run::<f64>(&[])
 }
 
 /// A node without operands yet.

@@ -169,21 +169,22 @@ impl<'a> Builder<'a> {
             message: e.to_string(),
         })?;
         for &id in self.graph.inputs() {
-            self.slot(id).map_err(|message| self.value_error(id, message))?;
+            let port = self.port(id).map_err(|message| self.value_error(id, message))?;
+            self.plan.inputs.push(port);
         }
         for id in order {
             self.node(id).map_err(|message| self.node_error(id, message))?;
         }
         for &id in self.graph.outputs().iter().chain(self.taps) {
-            self.slot(id).map_err(|message| self.value_error(id, message))?;
+            let port = self.port(id).map_err(|message| self.value_error(id, message))?;
+            self.plan.outputs.push(port);
         }
         Ok(Lowered { plan: self.plan, weights: self.weights })
     }
 
     fn node(&mut self, id: NodeId) -> Result<(), String> {
         let node = self.graph.node(id);
-        let live =
-            |v: &&ValueId| !self.graph.users(**v).is_empty() || self.graph.is_output(**v) || self.taps.contains(*v);
+        let live = |v: &&ValueId| self.is_read(**v);
         let known = node
             .outputs
             .iter()
@@ -203,10 +204,47 @@ impl<'a> Builder<'a> {
         let operands = call.operands.unwrap_or_else(|| (0..node.inputs.len()).collect());
         let inputs = operands.iter().map(|&i| node.input(i).map(|v| self.slot(v)).transpose());
         let inputs = inputs.collect::<Result<_, _>>()?;
-        let outputs = node.outputs.iter().flatten().map(|&v| self.slot(v)).collect::<Result<_, _>>()?;
+        let outputs = self.results(node)?;
         let (kernel, place) = (call.kernel.to_owned(), node.place(self.graph));
         self.plan.steps.push(Step { kernel, inputs, outputs, params: call.params, place });
         Ok(())
+    }
+
+    fn port(&mut self, id: ValueId) -> Result<plan::Port, String> {
+        let slot = self.slot(id)?;
+        Ok(plan::Port { name: self.graph.value(id).name.to_string(), slot })
+    }
+
+    /// Slots of a node's results; none for one that is left out. A result that is known already, or that nobody
+    /// reads, is written where nobody looks.
+    fn results(&mut self, node: &Node) -> Result<Vec<Option<usize>>, String> {
+        let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let mut slots = Vec::with_capacity(used);
+        for value in &node.outputs[..used] {
+            slots.push(match *value {
+                None => None,
+                Some(id) if self.known(id).is_some() => self.spare(id)?,
+                Some(id) if self.is_read(id) => Some(self.slot(id)?),
+                Some(id) => self.spare(id)?,
+            });
+        }
+        Ok(slots)
+    }
+
+    fn is_read(&self, id: ValueId) -> bool {
+        !self.graph.users(id).is_empty() || self.graph.is_output(id) || self.taps.contains(&id)
+    }
+
+    /// A slot that no step reads; none where type and sizes of the value are not known.
+    fn spare(&mut self, id: ValueId) -> Result<Option<usize>, String> {
+        let value = self.graph.value(id);
+        let (Some(dtype), Some(shape)) = (value.dtype, &value.shape) else { return Ok(None) };
+        if shape.iter().filter_map(Dim::name).any(|name| !self.plan.symbols.iter().any(|s| s == name)) {
+            return Ok(None);
+        }
+        let shape = shape.iter().map(|dim| self.extent(dim)).collect::<Result<_, _>>()?;
+        self.plan.slots.push(Slot { name: value.name.to_string(), role: Role::Scratch, dtype, shape });
+        Ok(Some(self.plan.slots.len() - 1))
     }
 
     /// The elements of a value that shape arithmetic has found.
@@ -226,7 +264,6 @@ impl<'a> Builder<'a> {
         let role = match (&value.source, &weight) {
             (_, Some(_)) => Role::Weight,
             (Source::Input, _) => Role::Input,
-            _ if self.graph.is_output(id) || self.taps.contains(&id) => Role::Output,
             _ => Role::Scratch,
         };
         let slot = self.plan.slots.len();
@@ -278,4 +315,61 @@ pub fn list(values: impl IntoIterator<Item = i64>) -> serde_json::Value {
 /// Whether an attribute is there.
 pub fn has_attr(node: &Node, name: &str) -> bool {
     !matches!(node.attrs.get(name), None | Some(Attr::Opaque))
+}
+
+#[cfg(test)]
+mod tests {
+    use hanc_runtime::DType;
+    use hanc_runtime::Tensor;
+    use hanc_runtime::reference::Session;
+
+    use super::*;
+    use crate::infer::infer;
+    use crate::ir::NewNode;
+
+    /// x f32[N, 2] and a node on it.
+    fn graph(op: &str) -> (Graph, ValueId, ValueId) {
+        let mut graph = Graph::new("test", BTreeMap::from([(String::new(), 17)]));
+        let x = graph.add_input("x", Some(DType::F32), Some(vec![Dim::symbol("N"), Dim::known(2)]));
+        let y = graph.add(NewNode::new(op, [x]));
+        infer(&mut graph).unwrap();
+        (graph, x, y)
+    }
+
+    #[test]
+    fn outputs_may_repeat_and_be_inputs_or_constants() {
+        let (mut graph, x, y) = graph("Neg");
+        let c = graph.add_constant("c", Constant::f32(&[1], &[7.0]));
+        graph.set_outputs(vec![y, x, c, y]);
+        let lowered = lower(&graph, &[]).unwrap();
+        let session = Session::new(&lowered.plan, &lowered.weights).unwrap();
+        let outputs = session.run::<f64>(&[("x".into(), Tensor::from_f32(&[1, 2], &[1.0, 2.0]).unwrap())]).unwrap();
+        let values: Vec<_> = outputs.iter().map(|(_, t)| t.to_f64().unwrap()).collect();
+        assert_eq!(values, [vec![-1.0, -2.0], vec![1.0, 2.0], vec![7.0], vec![-1.0, -2.0]]);
+    }
+
+    #[test]
+    fn taps_are_handed_out_too() {
+        let (mut graph, _, y) = graph("Neg");
+        let z = graph.add(NewNode::new("Abs", [y]));
+        graph.set_outputs(vec![z]);
+        infer(&mut graph).unwrap();
+        let lowered = lower(&graph, &[y]).unwrap();
+        let names: Vec<_> = lowered.plan.outputs.iter().map(|port| port.name.clone()).collect();
+        assert_eq!(names, [graph.value(z).name.to_string(), graph.value(y).name.to_string()]);
+        assert_eq!(lowered.plan.check(&lowered.weights), Ok(()));
+    }
+
+    #[test]
+    fn real_results_that_are_known_become_weights() {
+        let mut graph = Graph::new("test", BTreeMap::from([(String::new(), 17)]));
+        let shape = graph.add_constant("shape", Constant::i64(&[2], &[6, 4]));
+        let cast = graph.add(NewNode::new("Cast", [shape]).attr("to", Attr::Int(1)));
+        graph.set_outputs(vec![cast]);
+        infer(&mut graph).unwrap();
+        let lowered = lower(&graph, &[]).unwrap();
+        assert!(lowered.plan.steps.is_empty());
+        let outputs = Session::new(&lowered.plan, &lowered.weights).unwrap().run::<f32>(&[]).unwrap();
+        assert_eq!(outputs[0].1, Tensor::from_f32(&[2], &[6.0, 4.0]).unwrap());
+    }
 }

@@ -4,6 +4,7 @@
 //! slots; a device runs it. The reference device computes every kernel by plain loops in `f64` (or `f32`): it is the
 //! definition that every faster device is measured against.
 
+mod check;
 pub mod dtype;
 pub mod kernel;
 mod kernels;
@@ -12,6 +13,7 @@ mod real;
 pub mod reference;
 pub mod tensor;
 
+pub use check::PlanError;
 pub use dtype::DType;
 pub use kernel::Kernel;
 pub use plan::Plan;

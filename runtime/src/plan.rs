@@ -25,13 +25,11 @@ pub struct Extent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Given by the caller under the slot's name.
+    /// Given by the caller.
     Input,
-    /// Handed to the caller under the slot's name.
-    Output,
     /// A constant, found among the weights.
     Weight,
-    /// Alive from its first write to its last read.
+    /// Written by one step.
     Scratch,
 }
 
@@ -55,8 +53,8 @@ pub struct Step {
     pub kernel: String,
     /// Operand slots; `None` where an optional operand is absent.
     pub inputs: Vec<Option<usize>>,
-    /// Result slots.
-    pub outputs: Vec<usize>,
+    /// Result slots; `None` where a result is of no use to anybody.
+    pub outputs: Vec<Option<usize>>,
     /// Parameters.
     #[serde(skip_serializing_if = "is_empty", default)]
     pub params: Params,
@@ -68,6 +66,15 @@ fn is_empty(params: &Params) -> bool {
     params.0.is_empty()
 }
 
+/// An input or output of the plan. A slot may be several outputs, and an input or a weight may be one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Under this name the caller gives or gets it.
+    pub name: String,
+    /// The slot.
+    pub slot: usize,
+}
+
 /// Kernel calls in the order in which they run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -77,6 +84,10 @@ pub struct Plan {
     pub slots: Vec<Slot>,
     /// Every call.
     pub steps: Vec<Step>,
+    /// What the caller gives.
+    pub inputs: Vec<Port>,
+    /// What the caller gets.
+    pub outputs: Vec<Port>,
 }
 
 /// The bytes of a constant, little endian and dense, shared with whoever owns them (a memory map, usually).

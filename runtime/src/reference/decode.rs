@@ -1,18 +1,25 @@
 //! Between the bytes of a tensor and the elements that kernels compute with.
 
 use crate::dtype::DType;
+use crate::kernel::Real;
 
 /// Every element as `f64`; `None` for a type that kernels do not compute with.
 pub fn reals(dtype: DType, bytes: &[u8]) -> Option<Vec<f64>> {
-    fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        bytes.as_chunks::<N>().0.iter().map(|c| f(*c)).collect()
+    working(dtype, bytes)
+}
+
+/// Every element in the working precision; `None` for a type that kernels do not compute with.
+pub(super) fn working<R: Real>(dtype: DType, bytes: &[u8]) -> Option<Vec<R>> {
+    fn each<R: Real, const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f64) -> Vec<R> {
+        bytes.as_chunks::<N>().0.iter().map(|c| R::of(f(*c))).collect()
     }
     Some(match dtype {
         DType::F32 => each(bytes, |b| f64::from(f32::from_le_bytes(b))),
         DType::F64 => each(bytes, f64::from_le_bytes),
         DType::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f64()),
         DType::Bf16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f64()),
-        _ => integers(dtype, bytes)?.into_iter().map(|n| n as f64).collect(),
+        DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as f64),
+        _ => integers(dtype, bytes)?.into_iter().map(|n| R::of(n as f64)).collect(),
     })
 }
 
@@ -65,8 +72,8 @@ pub fn encode_integers(dtype: DType, data: &[i64]) -> Option<Vec<u8>> {
 }
 
 /// The bytes of reals, rounded to a real type; `None` for another type.
-pub fn encode_reals<R: crate::kernel::Real>(dtype: DType, data: &[R]) -> Option<Vec<u8>> {
-    fn each<R: crate::kernel::Real, const N: usize>(data: &[R], f: impl Fn(f64) -> [u8; N]) -> Vec<u8> {
+pub fn encode_reals<R: Real>(dtype: DType, data: &[R]) -> Option<Vec<u8>> {
+    fn each<R: Real, const N: usize>(data: &[R], f: impl Fn(f64) -> [u8; N]) -> Vec<u8> {
         data.iter().flat_map(|x| f(x.f64())).collect()
     }
     Some(match dtype {

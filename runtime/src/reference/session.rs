@@ -1,17 +1,19 @@
 //! Runs a plan step by step, dropping each tensor behind its last reader.
 
-use std::collections::BTreeMap;
-
 use super::store::Store;
+use crate::PlanError;
+use crate::dtype::DType;
 use crate::kernel::{self, Call, Fault, Out, Real};
-use crate::plan::{Extent, Plan, Role, Step, Weights};
-use crate::tensor::{Tensor, elements};
+use crate::plan::{Extent, Plan, Port, Step, Weights};
+use crate::tensor::Tensor;
 
 /// A plan on the reference device.
 pub struct Session<'a> {
     plan: &'a Plan,
     weights: &'a Weights,
     limit: usize,
+    /// For each step the slots that nobody needs behind it.
+    spent: Vec<Vec<usize>>,
 }
 
 /// Why a run failed.
@@ -28,14 +30,14 @@ pub enum RunError {
         wanted: String,
     },
     /// The plan does not fit together.
-    #[error("the plan is broken: {0}")]
-    Plan(String),
-    /// More memory is asked for than allowed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// More memory is asked for than allowed, or than there is.
     #[error("{place}: {needed} bytes of tensors are needed, the limit is {limit}")]
     Memory {
         /// Where in the model.
         place: String,
-        /// Bytes that are needed.
+        /// Bytes of all tensors that are alive at a time.
         needed: usize,
         /// Bytes that are allowed.
         limit: usize,
@@ -58,12 +60,13 @@ pub enum RunError {
 pub type Named = Vec<(String, Tensor)>;
 
 impl<'a> Session<'a> {
-    /// A session; memory of tensors is limited to 8 GiB.
-    pub fn new(plan: &'a Plan, weights: &'a Weights) -> Session<'a> {
-        Session { plan, weights, limit: 8 << 30 }
+    /// A session of a plan that passes its [check](Plan::check); memory of tensors is limited to 8 GiB.
+    pub fn new(plan: &'a Plan, weights: &'a Weights) -> Result<Session<'a>, PlanError> {
+        plan.check(weights)?;
+        Ok(Session { plan, weights, limit: 8 << 30, spent: spent(plan) })
     }
 
-    /// With another limit on the bytes of tensors alive at a time.
+    /// With another limit on the bytes of tensors that are alive at a time.
     pub fn limit(mut self, bytes: usize) -> Session<'a> {
         self.limit = bytes;
         self
@@ -71,56 +74,62 @@ impl<'a> Session<'a> {
 
     /// Computes every output, in the working precision `R`.
     pub fn run<R: Real>(&self, inputs: &[(String, Tensor)]) -> Result<Named, RunError> {
-        let mut run = Run::<R> { session: self, symbols: vec![None; self.plan.symbols.len()], live: BTreeMap::new() };
+        let live = self.plan.slots.iter().map(|_| None).collect();
+        let mut run = Run::<R> { session: self, symbols: vec![None; self.plan.symbols.len()], live, bytes: 0 };
         run.bind(inputs)?;
-        let last = self.last_reads();
-        for (at, step) in self.plan.steps.iter().enumerate() {
+        for (step, spent) in self.plan.steps.iter().zip(&self.spent) {
             run.step(step)?;
-            run.live.retain(|slot, _| last.get(slot).is_none_or(|&l| l > at));
+            spent.iter().for_each(|&slot| run.drop_slot(slot));
         }
         run.outputs()
     }
+}
 
-    /// The step behind which a scratch slot is not needed any more.
-    fn last_reads(&self) -> BTreeMap<usize, usize> {
-        let mut last = BTreeMap::new();
-        for (at, step) in self.plan.steps.iter().enumerate() {
-            for slot in step.inputs.iter().flatten().chain(&step.outputs) {
-                if self.plan.slots.get(*slot).is_some_and(|s| matches!(s.role, Role::Scratch | Role::Weight)) {
-                    last.insert(*slot, at);
-                }
-            }
-        }
-        last
-    }
+/// For each step the slots that are neither read behind it nor outputs.
+fn spent(plan: &Plan) -> Vec<Vec<usize>> {
+    let mut seen = vec![false; plan.slots.len()];
+    plan.outputs.iter().for_each(|port| seen[port.slot] = true);
+    let mut spent: Vec<_> = plan.steps.iter().rev().map(|step| first_seen(step, &mut seen)).collect();
+    spent.reverse();
+    spent
+}
+
+fn first_seen(step: &Step, seen: &mut [bool]) -> Vec<usize> {
+    let slots = step.inputs.iter().chain(&step.outputs).flatten().copied();
+    slots.filter(|&slot| !std::mem::replace(&mut seen[slot], true)).collect()
 }
 
 struct Run<'s, 'a, R> {
     session: &'s Session<'a>,
     symbols: Vec<Option<usize>>,
-    live: BTreeMap<usize, Store<R>>,
+    live: Vec<Option<Store<R>>>,
+    bytes: usize,
 }
 
 impl<R: Real> Run<'_, '_, R> {
     fn bind(&mut self, inputs: &[(String, Tensor)]) -> Result<(), RunError> {
         let plan = self.session.plan;
-        if let Some((name, _)) =
-            inputs.iter().find(|(name, _)| !plan.slots.iter().any(|s| s.role == Role::Input && s.name == *name))
-        {
+        if let Some((name, _)) = inputs.iter().find(|(name, _)| !plan.inputs.iter().any(|p| p.name == *name)) {
             return Err(self.input_error(name, "is not one of them".into()));
         }
-        for (slot, spec) in plan.slots.iter().enumerate().filter(|(_, s)| s.role == Role::Input) {
-            let given = inputs.iter().find(|(name, _)| *name == spec.name);
-            let Some((_, tensor)) = given else { return Err(self.input_error(&spec.name, "is not given".into())) };
-            if tensor.dtype() != spec.dtype || !self.unify(&spec.shape, tensor.shape()) {
-                let problem = format!("is {}{:?}", tensor.dtype(), tensor.shape());
-                return Err(self.input_error(&spec.name, problem));
-            }
-            let store = Store::decode(spec.dtype, tensor.shape().to_vec(), tensor.bytes());
-            let store =
-                store.ok_or_else(|| self.input_error(&spec.name, "is of a type that is not computed with".into()))?;
-            self.live.insert(slot, store);
+        for port in &plan.inputs {
+            let Some((_, tensor)) = inputs.iter().find(|(name, _)| *name == port.name) else {
+                return Err(self.input_error(&port.name, "is not given".into()));
+            };
+            self.bind_one(port, tensor)?;
         }
+        Ok(())
+    }
+
+    fn bind_one(&mut self, port: &Port, tensor: &Tensor) -> Result<(), RunError> {
+        let spec = &self.session.plan.slots[port.slot];
+        if tensor.dtype() != spec.dtype || !self.unify(&spec.shape, tensor.shape()) {
+            return Err(self.input_error(&port.name, format!("is {}{:?}", tensor.dtype(), tensor.shape())));
+        }
+        self.reserve(spec.dtype, tensor.shape(), &port.name)?;
+        let store = Store::decode(spec.dtype, tensor.shape().to_vec(), tensor.bytes());
+        let store = store.ok_or_else(|| self.input_error(&port.name, "does not fit its type".into()))?;
+        self.keep(port.slot, store);
         Ok(())
     }
 
@@ -139,70 +148,84 @@ impl<R: Real> Run<'_, '_, R> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), RunError> {
-        let kernel = kernel::find(&step.kernel).ok_or_else(|| RunError::Plan(format!("no kernel {}", step.kernel)))?;
+        let kernel = kernel::find(&step.kernel).ok_or_else(|| PlanError(format!("no kernel {}", step.kernel)))?;
         step.inputs.iter().flatten().try_for_each(|&slot| self.load(slot))?;
-        let mut results = Vec::with_capacity(step.outputs.len());
-        for &slot in &step.outputs {
-            results.push(self.room(slot, &step.place)?);
-        }
-        let args: Vec<_> = step.inputs.iter().map(|slot| slot.map(|slot| self.live[&slot].arg())).collect();
+        let results = step.outputs.iter().map(|slot| self.room(*slot, &step.place));
+        let mut results = results.collect::<Result<Vec<_>, _>>()?;
+        let args: Vec<_> = step.inputs.iter().map(|slot| self.live[(*slot)?].as_ref().map(Store::arg)).collect();
         let mut outs: Vec<Out<'_, R>> = results.iter_mut().map(Store::out).collect();
         let call = Call { args: &args, params: &step.params };
         R::body(kernel)(&call, &mut outs).map_err(|fault| kernel_error(step, &call, fault))?;
-        for (&slot, mut store) in step.outputs.iter().zip(results) {
+        for (slot, mut store) in step.outputs.iter().zip(results) {
             store.settle();
-            self.live.insert(slot, store);
+            if let Some(slot) = *slot {
+                self.keep(slot, store);
+            }
         }
         Ok(())
     }
 
     /// Makes sure that an operand is there; weights are decoded when they are first read.
     fn load(&mut self, slot: usize) -> Result<(), RunError> {
-        if self.live.contains_key(&slot) {
+        if self.live[slot].is_some() {
             return Ok(());
         }
-        let broken = || RunError::Plan(format!("slot {slot} is read before it is written"));
-        let (spec, weight) = (
-            self.session.plan.slots.get(slot).ok_or_else(broken)?,
-            self.session.weights.get(&slot).ok_or_else(broken)?,
-        );
+        let spec = &self.session.plan.slots[slot];
+        let weight = self.session.weights.get(&slot);
+        let weight = weight.ok_or_else(|| PlanError(format!("{} is read before it is written", spec.name)))?;
         let shape = self.shape(&spec.shape)?;
+        self.reserve(spec.dtype, &shape, &spec.name)?;
         let store = Store::decode(spec.dtype, shape, weight.bytes());
-        let store = store.ok_or_else(|| {
-            RunError::Plan(format!("weight {} does not fit {} {:?}", spec.name, spec.dtype, spec.shape))
-        })?;
-        self.live.insert(slot, store);
+        let store = store.ok_or_else(|| PlanError(format!("weight {} does not fit its type", spec.name)))?;
+        self.keep(slot, store);
         Ok(())
     }
 
-    fn room(&mut self, slot: usize, place: &str) -> Result<Store<R>, RunError> {
-        let spec = self.session.plan.slots.get(slot).ok_or_else(|| RunError::Plan(format!("no slot {slot}")))?;
-        let shape = self.shape(&spec.shape)?;
-        let needed = elements(&shape).and_then(|n| n.checked_mul(8)).unwrap_or(usize::MAX);
-        if needed > self.session.limit {
-            return Err(RunError::Memory { place: place.to_owned(), needed, limit: self.session.limit });
+    /// Room for a result; a result that is of no use has no elements.
+    fn room(&self, slot: Option<usize>, place: &str) -> Result<Store<R>, RunError> {
+        let (dtype, shape) = match slot {
+            Some(slot) => (self.session.plan.slots[slot].dtype, self.shape(&self.session.plan.slots[slot].shape)?),
+            None => (DType::F32, vec![0]),
+        };
+        let needed = self.reserve(dtype, &shape, place)?;
+        let limit = self.session.limit;
+        Store::empty(dtype, shape).ok_or_else(|| RunError::Memory { place: place.to_owned(), needed, limit })
+    }
+
+    /// Checks that a tensor may be added to those that are alive.
+    fn reserve(&self, dtype: DType, shape: &[usize], place: &str) -> Result<usize, RunError> {
+        let needed = self.bytes.saturating_add(Store::<R>::bytes_of(dtype, shape));
+        match needed <= self.session.limit {
+            true => Ok(needed),
+            false => Err(RunError::Memory { place: place.to_owned(), needed, limit: self.session.limit }),
         }
-        Store::empty(spec.dtype, shape)
-            .ok_or_else(|| RunError::Plan(format!("{} is {}, which is not computed with", spec.name, spec.dtype)))
+    }
+
+    fn keep(&mut self, slot: usize, store: Store<R>) {
+        self.bytes += store.bytes();
+        self.live[slot] = Some(store);
+    }
+
+    fn drop_slot(&mut self, slot: usize) {
+        self.bytes -= self.live[slot].take().map_or(0, |store| store.bytes());
     }
 
     fn shape(&self, extents: &[Extent]) -> Result<Vec<usize>, RunError> {
         let size = |extent: &Extent| match extent.symbol {
             None => Some(extent.factor),
-            Some(symbol) => self.symbols.get(symbol).copied().flatten()?.checked_mul(extent.factor),
+            Some(symbol) => self.symbols[symbol]?.checked_mul(extent.factor),
         };
         let sizes = extents.iter().map(size).collect::<Option<_>>();
-        sizes.ok_or_else(|| RunError::Plan(format!("{extents:?} holds a symbol that no input binds")))
+        Ok(sizes.ok_or_else(|| PlanError(format!("a size of {extents:?} is not bound or overflows")))?)
     }
 
     fn outputs(mut self) -> Result<Named, RunError> {
-        let plan = self.session.plan;
         let mut outputs = Named::new();
-        for (slot, spec) in plan.slots.iter().enumerate().filter(|(_, s)| s.role == Role::Output) {
-            self.load(slot)?;
-            let tensor = self.live[&slot].tensor();
-            let tensor = tensor.ok_or_else(|| RunError::Plan(format!("{} is {}", spec.name, spec.dtype)))?;
-            outputs.push((spec.name.clone(), tensor));
+        for port in &self.session.plan.outputs {
+            self.load(port.slot)?;
+            let tensor = self.live[port.slot].as_ref().and_then(Store::tensor);
+            let tensor = tensor.ok_or_else(|| PlanError(format!("{} has no bytes", port.name)))?;
+            outputs.push((port.name.clone(), tensor));
         }
         Ok(outputs)
     }
@@ -214,10 +237,11 @@ impl<R: Real> Run<'_, '_, R> {
             Some(s) if e.factor == 1 => plan.symbols[s].clone(),
             Some(s) => format!("{}*{}", e.factor, plan.symbols[s]),
         };
-        let inputs = plan.slots.iter().filter(|s| s.role == Role::Input);
-        let wanted: Vec<_> = inputs
-            .map(|s| format!("{} {}[{}]", s.name, s.dtype, s.shape.iter().map(show).collect::<Vec<_>>().join(", ")))
-            .collect();
+        let describe = |port: &Port| {
+            let spec = &plan.slots[port.slot];
+            format!("{} {}[{}]", port.name, spec.dtype, spec.shape.iter().map(show).collect::<Vec<_>>().join(", "))
+        };
+        let wanted: Vec<_> = plan.inputs.iter().map(describe).collect();
         RunError::Input { name: name.to_owned(), problem, wanted: wanted.join(", ") }
     }
 }
@@ -229,5 +253,98 @@ fn kernel_error<R>(step: &Step, call: &Call<'_, R>, fault: Fault) -> RunError {
         kernel: step.kernel.clone(),
         message: fault.0,
         operands: operands.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::{Params, Role, Slot, Weight};
+
+    fn step(kernel: &str, inputs: &[usize], outputs: &[Option<usize>]) -> Step {
+        let inputs = inputs.iter().copied().map(Some).collect();
+        Step { kernel: kernel.into(), inputs, outputs: outputs.to_vec(), params: Params::new(), place: kernel.into() }
+    }
+
+    fn port(name: &str, slot: usize) -> Port {
+        Port { name: name.into(), slot }
+    }
+
+    /// y = -(x·w), z = |x·w| thrown away; the outputs are y, y again, x and w.
+    fn plan() -> (Plan, Weights) {
+        let batch = || vec![Extent { factor: 2, symbol: Some(0) }];
+        let slot = |name: &str, role, shape| Slot { name: name.into(), role, dtype: DType::F32, shape };
+        let slots = vec![
+            slot("x", Role::Input, batch()),
+            slot("w", Role::Weight, vec![]),
+            slot("product", Role::Scratch, batch()),
+            slot("y", Role::Scratch, batch()),
+        ];
+        let steps = vec![step("mul.1", &[0, 1], &[Some(2)]), step("neg.1", &[2], &[Some(3)])];
+        let outputs = vec![port("y", 3), port("again", 3), port("x", 0), port("w", 1)];
+        let plan = Plan { symbols: vec!["N".into()], slots, steps, inputs: vec![port("x", 0)], outputs };
+        (plan, Weights::from([(1, Weight(Arc::new(3f32.to_le_bytes())))]))
+    }
+
+    fn given(shape: &[usize], data: &[f32]) -> Named {
+        vec![("x".into(), Tensor::from_f32(shape, data).unwrap())]
+    }
+
+    #[test]
+    fn outputs_may_be_inputs_weights_and_each_other() {
+        let (plan, weights) = plan();
+        let session = Session::new(&plan, &weights).unwrap();
+        for outputs in [session.run::<f64>(&given(&[2], &[1.0, 2.0])), session.run::<f32>(&given(&[2], &[1.0, 2.0]))] {
+            let outputs = outputs.unwrap();
+            let names: Vec<_> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+            let values: Vec<_> = outputs.iter().map(|(_, t)| t.to_f64().unwrap()).collect();
+            assert_eq!(names, ["y", "again", "x", "w"]);
+            assert_eq!(values, [vec![-3.0, -6.0], vec![-3.0, -6.0], vec![1.0, 2.0], vec![3.0]]);
+        }
+    }
+
+    #[test]
+    fn wrong_inputs_say_what_is_wanted() {
+        let (plan, weights) = plan();
+        let session = Session::new(&plan, &weights).unwrap();
+        for inputs in [vec![], given(&[3], &[0.0; 3]), given(&[2, 1], &[0.0; 2])] {
+            let error = session.run::<f64>(&inputs).unwrap_err().to_string();
+            assert!(error.contains("x f32[2*N]"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_every_tensor_that_is_alive() {
+        let (plan, weights) = plan();
+        let run = |limit| Session::new(&plan, &weights).unwrap().limit(limit).run::<f64>(&given(&[2], &[1.0, 2.0]));
+        // x, w, the product and y: 16 + 8 + 16 + 16 bytes.
+        assert!(run(56).is_ok());
+        assert!(matches!(run(55), Err(RunError::Memory { needed: 56, limit: 55, .. })));
+    }
+
+    #[test]
+    fn a_tensor_past_all_memory_is_an_error() {
+        let (mut plan, weights) = plan();
+        plan.slots[3].shape[0].factor = usize::MAX / 16;
+        let session = Session::new(&plan, &weights).unwrap().limit(usize::MAX);
+        assert!(matches!(session.run::<f64>(&given(&[2], &[1.0, 2.0])), Err(RunError::Memory { .. })));
+    }
+
+    #[test]
+    fn a_result_that_nobody_wants_is_not_kept() {
+        let (mut plan, weights) = plan();
+        plan.steps[1].outputs[0] = None;
+        plan.outputs.retain(|port| port.slot != 3);
+        let session = Session::new(&plan, &weights).unwrap();
+        let error = session.run::<f64>(&given(&[2], &[1.0, 2.0])).unwrap_err().to_string();
+        assert!(error.contains("neg.1") && error.contains("f32[2]"), "{error}");
+    }
+
+    #[test]
+    fn slots_are_spent_behind_their_last_reader() {
+        let (plan, _) = plan();
+        assert_eq!(spent(&plan), [vec![], vec![2]]);
     }
 }

@@ -18,12 +18,23 @@ enum Data<R> {
 }
 
 impl<R: Real> Store<R> {
-    /// Room for a tensor; `None` for a type that kernels do not compute with, or a size that overflows.
+    /// Bytes that a tensor of this type and shape takes here; the largest number where that overflows.
+    pub fn bytes_of(dtype: DType, shape: &[usize]) -> usize {
+        let each = if dtype.is_real() { size_of::<R>() } else { size_of::<i64>() };
+        elements(shape).and_then(|n| n.checked_mul(each)).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        Self::bytes_of(self.dtype, &self.shape)
+    }
+
+    /// Room for a tensor; `None` for a type that kernels do not compute with, or where memory is short.
     pub fn empty(dtype: DType, shape: Vec<usize>) -> Option<Store<R>> {
         let len = elements(&shape)?;
         let data = match dtype.class() {
-            Class::Real => Data::Real(vec![R::ZERO; len]),
-            Class::Int => Data::Int(vec![0; len]),
+            Class::Real => Data::Real(filled(len, R::ZERO)?),
+            Class::Int => Data::Int(filled(len, 0)?),
             Class::Opaque => return None,
         };
         Some(Store { dtype, shape, data })
@@ -35,7 +46,7 @@ impl<R: Real> Store<R> {
             return None;
         }
         let data = match dtype.class() {
-            Class::Real => Data::Real(decode::reals(dtype, bytes)?.into_iter().map(R::of).collect()),
+            Class::Real => Data::Real(decode::working(dtype, bytes)?),
             Class::Int => Data::Int(decode::integers(dtype, bytes)?),
             Class::Opaque => return None,
         };
@@ -71,12 +82,15 @@ impl<R: Real> Store<R> {
 
     /// Wraps integers to the width of the type. Reals stay in the working precision: only `cast` rounds.
     pub fn settle(&mut self) {
-        if let Data::Int(data) = &mut self.data
-            && self.dtype != DType::I64
-            && let Some(bytes) = decode::encode_integers(self.dtype, data)
-            && let Some(wrapped) = decode::integers(self.dtype, &bytes)
-        {
-            *data = wrapped;
+        if let Data::Int(data) = &mut self.data {
+            data.iter_mut().for_each(|x| *x = decode::wrap(self.dtype, *x));
         }
     }
+}
+
+fn filled<T: Clone>(len: usize, value: T) -> Option<Vec<T>> {
+    let mut data = Vec::new();
+    data.try_reserve_exact(len).ok()?;
+    data.resize(len, value);
+    Some(data)
 }
