@@ -2,7 +2,7 @@
 
 use crate::infer::{Infer, same};
 use crate::lower::Lower;
-pub use crate::ops::FAMILIES;
+pub use crate::ops::{FAMILIES, HAN_DOMAIN};
 
 /// A row of the op table: everything that hanc knows of an operator.
 #[derive(Debug)]

@@ -141,6 +141,12 @@ impl Params {
         self.0.get(key)?.as_array()?.iter().map(serde_json::Value::as_i64).collect()
     }
 
+    /// A list of numbers; `null` is not-a-number.
+    pub fn floats(&self, key: &str) -> Option<Vec<f64>> {
+        let number = |v: &serde_json::Value| if v.is_null() { Some(f64::NAN) } else { v.as_f64() };
+        self.0.get(key)?.as_array()?.iter().map(number).collect()
+    }
+
     /// A list of sizes.
     pub fn sizes(&self, key: &str) -> Option<Vec<usize>> {
         self.ints(key)?.into_iter().map(|n| usize::try_from(n).ok()).collect()

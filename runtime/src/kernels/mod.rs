@@ -4,14 +4,34 @@ use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
 mod broadcast;
 mod cast;
+mod conv;
+mod fused;
+mod householder;
 mod integer;
+mod matmul;
 mod nary;
 mod nonlinear;
+mod norm;
+mod norm_axes;
+mod pool;
+mod support;
 mod unary;
+mod window;
 
 /// Every kernel, a slice a family.
-pub static KERNELS: &[&[Kernel]] =
-    &[unary::KERNELS, integer::KERNELS, nonlinear::KERNELS, nary::KERNELS, cast::KERNELS];
+pub static KERNELS: &[&[Kernel]] = &[
+    unary::KERNELS,
+    integer::KERNELS,
+    nonlinear::KERNELS,
+    nary::KERNELS,
+    cast::KERNELS,
+    matmul::KERNELS,
+    conv::KERNELS,
+    pool::KERNELS,
+    norm::KERNELS,
+    norm_axes::KERNELS,
+    householder::KERNELS,
+];
 
 /// Rows of kernels: name, what it computes, generic body, arguments of the body behind call and results. `R` is the
 /// working precision in them.
@@ -55,3 +75,5 @@ fn same_len(operand: usize, result: usize) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testkit;

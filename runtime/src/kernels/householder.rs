@@ -1,0 +1,118 @@
+//! Householder reflections and Han layers.
+
+use super::support::{around, axis, ensure, result};
+use crate::kernel::{Call, Fault, Kernel, Out, Real};
+
+pub(super) static KERNELS: &[Kernel] = &[Kernel {
+    name: "householder.1",
+    doc: "y = x - 2 v (v.x) + b along axis, v = u / |u|, v = 0 where |u| = 0; x any shape, u [n], b? [n]; abs: the \
+          absolute value of that",
+    f64: householder,
+    f32: householder,
+}];
+
+fn householder<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
+    let ((x, shape), (u, _), y) = (call.real(0)?, call.real(1)?, result(out, 0)?.real()?);
+    let (outer, n, inner) = around(shape, axis(call.params, "axis", shape.len())?);
+    ensure(u.len() == n && y.len() == x.len(), || format!("the reflection has {} numbers, the axis {n}", u.len()))?;
+    let b = if call.opt(2).is_some() { Some(call.real(2)?.0) } else { None };
+    ensure(b.is_none_or(|b| b.len() == n), || format!("the bias does not have the axis's {n} numbers"))?;
+    let (v, mut along) = (unit(u), vec![R::ZERO; inner]);
+    for block in 0..outer {
+        let range = block * n * inner..(block + 1) * n * inner;
+        reflect(&x[range.clone()], &v, b, &mut along, &mut y[range]);
+    }
+    if call.params.flag("abs") {
+        y.iter_mut().filter(|y| **y < R::ZERO).for_each(|y| *y = -*y);
+    }
+    Ok(())
+}
+
+/// u / ‖u‖, or zero where u is; scaled first, so that squares neither overflow nor vanish.
+fn unit<R: Real>(u: &[R]) -> Vec<R> {
+    let largest = u.iter().fold(0.0f64, |m, u| m.max(u.f64().abs()));
+    if largest == 0.0 {
+        return vec![R::ZERO; u.len()];
+    }
+    let norm = u.iter().map(|u| (u.f64() / largest).powi(2)).sum::<f64>().sqrt();
+    u.iter().map(|u| R::of(u.f64() / largest / norm)).collect()
+}
+
+/// Reflects every column of the matrix x [n, inner]; `along` is scratch for v.x of each column.
+fn reflect<R: Real>(x: &[R], v: &[R], b: Option<&[R]>, along: &mut [R], y: &mut [R]) {
+    along.fill(R::ZERO);
+    let inner = along.len().max(1);
+    for (row, v) in x.chunks_exact(inner).zip(v) {
+        along.iter_mut().zip(row).for_each(|(sum, x)| *sum += *v * *x);
+    }
+    for (i, (row, y)) in x.chunks_exact(inner).zip(y.chunks_exact_mut(inner)).enumerate() {
+        let (twice, b) = (v[i] + v[i], b.map_or(R::ZERO, |b| b[i]));
+        y.iter_mut().zip(row).zip(&*along).for_each(|((y, x), sum)| *y = *x - twice * *sum + b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testkit::{Given, close, noise, one, real, run};
+    use crate::plan::Params;
+
+    fn along(axis: i64, abs: bool) -> Params {
+        Params::new().with("axis", axis).with("abs", abs)
+    }
+
+    fn distance(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+    }
+
+    #[test]
+    fn a_reflection_by_hand() {
+        let given = [real(&[1, 2], &[3., 4.]), real(&[2], &[0., 5.]), real(&[2], &[0.5, 1.])];
+        close(&one("householder.1", &given, along(1, false), &[1, 2]), &[3.5, -3.]);
+        close(&one("householder.1", &given, along(1, true), &[1, 2]), &[3.5, 3.]);
+    }
+
+    #[test]
+    fn a_reflection_is_its_own_inverse_and_keeps_lengths() {
+        let (x, u) = (noise(60, 1), noise(5, 2));
+        for (axis, shape) in [(0, [5, 3, 4]), (1, [3, 5, 4]), (2, [3, 4, 5])] {
+            let once = one("householder.1", &[real(&shape, &x), real(&[5], &u)], along(axis, false), &shape);
+            let zero = vec![0.0; 60];
+            assert!((distance(&once, &zero) - distance(&x, &zero)).abs() < 1e-9);
+            let twice = one("householder.1", &[real(&shape, &once), real(&[5], &u)], along(axis, false), &shape);
+            close(&twice, &x);
+        }
+    }
+
+    #[test]
+    fn a_han_layer_is_1_lipschitz() {
+        let (u, b) = (noise(8, 5), noise(8, 6));
+        let han =
+            |x: &[f64]| one("householder.1", &[real(&[8], x), real(&[8], &u), real(&[8], &b)], along(0, true), &[8]);
+        for seed in 10..30 {
+            let (x, z) = (noise(8, seed), noise(8, seed + 100));
+            assert!(distance(&han(&x), &han(&z)) <= distance(&x, &z) + 1e-12);
+        }
+    }
+
+    #[test]
+    fn no_direction_reflects_nothing() {
+        let given = [real(&[2], &[3., -4.]), real(&[2], &[0., 0.]), Given::Absent];
+        close(&one("householder.1", &given, along(0, false), &[2]), &[3., -4.]);
+    }
+
+    #[test]
+    fn tiny_and_huge_directions_are_directions() {
+        let x = [3., 4.];
+        for scale in [1e-30, 1e30] {
+            let given = [real(&[2], &x), real(&[2], &[0., scale])];
+            close(&one("householder.1", &given, along(0, false), &[2]), &[3., -4.]);
+        }
+    }
+
+    #[test]
+    fn widths_that_differ_are_refused() {
+        let given = [real(&[2], &[3., -4.]), real(&[3], &[0., 0., 1.])];
+        assert!(run("householder.1", &given, along(0, false), &[&[2]]).is_err());
+        assert!(run("householder.1", &given, along(7, false), &[&[2]]).is_err());
+    }
+}
