@@ -1,10 +1,17 @@
 //! hanc: a compiler for ONNX models that replaces MLP blocks by Householder-absolute layers.
 
 pub mod blocks;
+pub mod cli;
+pub mod count;
+pub mod error;
 pub mod eval;
 pub mod infer;
+pub mod inspect;
 pub mod ir;
 pub mod lower;
 pub mod op;
 mod ops;
+pub mod output;
+pub mod peer;
+pub mod tensors;
 pub mod view;

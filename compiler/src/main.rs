@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The `hanc` program.
+
+fn main() -> std::process::ExitCode {
+    hanc::cli::main()
+}

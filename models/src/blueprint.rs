@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use hanc_proto::onnx::tensor_proto::{DataLocation, DataType};
-use hanc_proto::onnx::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto};
+use hanc_proto::onnx::tensor_shape_proto::dimension::Value as Size;
+use hanc_proto::onnx::type_proto::Value;
+use hanc_proto::onnx::{
+    GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+};
 use prost::Message;
 
 use crate::error::Error;
@@ -49,6 +53,12 @@ impl Blueprint {
     /// The weights, in the order of the file.
     pub fn weights(&self) -> &[Weight] {
         &self.net.weights
+    }
+
+    /// Name and sizes of each input; a free size is text.
+    pub fn inputs(&self) -> Vec<(&str, Vec<String>)> {
+        let inputs = self.net.inputs.iter();
+        inputs.map(|input| (input.name.as_deref().unwrap_or_default(), sizes(input))).collect()
     }
 
     /// The bytes of all weights.
@@ -128,6 +138,19 @@ impl Blueprint {
             ..Default::default()
         }
     }
+}
+
+fn sizes(info: &ValueInfoProto) -> Vec<String> {
+    let Some(Value::TensorType(tensor)) = info.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Vec::new();
+    };
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
+    dims.map(|dim| match &dim.value {
+        Some(Size::DimValue(size)) => size.to_string(),
+        Some(Size::DimParam(name)) => name.clone(),
+        None => "?".to_owned(),
+    })
+    .collect()
 }
 
 fn tensor(weight: &Weight) -> TensorProto {

@@ -1,0 +1,162 @@
+//! The command line: one file a verb, each with its arguments, what it does and its text.
+//!
+//! A verb returns an [`Outcome`] or a [`Failure`]; only this file prints either, so that standard output holds one
+//! document in every case.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use crate::error::{Failure, exit};
+
+mod completions;
+mod explain;
+#[allow(dead_code)]
+mod text;
+#[allow(dead_code)]
+mod ui;
+mod zoo;
+
+use ui::Ui;
+
+/// Replaces the MLP blocks of ONNX models by Householder-absolute layers.
+#[derive(Debug, Parser)]
+#[command(name = "hanc", version, max_term_width = 100, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXIT_CODES: &str = "MODEL is a path, or `zoo:NAME` with options (`zoo:stem-mixer,mlp=2,han=16,seed=1`).\n\n\
+Exit codes: 0 done, 1 nothing matched, 2 usage, 3 bad or unsupported model or data, 4 a check failed, \
+5 a limit was hit, 6 interrupted.";
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Print exactly one JSON document, failures included
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    json: bool,
+    /// Print no notes
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
+    quiet: bool,
+    /// Print more notes
+    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    verbose: bool,
+    /// Threads; by default as many as the container allows
+    #[arg(long, value_name = "N", global = true, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Everywhere")]
+    threads: Option<u16>,
+    /// Seed of everything that is random; 0 by default
+    #[arg(long, value_name = "N", global = true, help_heading = "Everywhere")]
+    seed: Option<u64>,
+    /// When to colour
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto", help_heading = "Everywhere")]
+    color: Color,
+}
+
+/// When output is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Zoo(zoo::Zoo),
+    Explain(explain::Explain),
+    Completions(completions::Completions),
+}
+
+/// What a verb has to say on standard output: one of the two forms.
+#[derive(Debug)]
+struct Outcome {
+    text: String,
+    json: Value,
+    exit: u8,
+}
+
+impl Outcome {
+    fn new(text: impl Into<String>, json: Value) -> Outcome {
+        Outcome { text: text.into(), json, exit: 0 }
+    }
+}
+
+impl Verb {
+    fn run(&self, cx: &Ui) -> Result<Outcome, Failure> {
+        match self {
+            Verb::Zoo(verb) => verb.run(cx),
+            Verb::Explain(verb) => verb.run(cx),
+            Verb::Completions(verb) => verb.run(),
+        }
+    }
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let json = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    match Cli::try_parse_from(&args) {
+        Ok(cli) => run(&cli),
+        Err(error) => misused(&error, &Ui::plain(json)),
+    }
+}
+
+fn run(cli: &Cli) -> ExitCode {
+    let ui = Ui::new(&cli.common);
+    ui::on_interrupt(&ui);
+    match cli.verb.run(&ui) {
+        Ok(outcome) => ui.finish(&outcome),
+        Err(failure) => ui.fail(&failure),
+    }
+}
+
+/// Help and version are outcomes, everything else is a failure.
+fn misused(error: &clap::Error, ui: &Ui) -> ExitCode {
+    let text = error.render().to_string();
+    if error.exit_code() == 0 {
+        return ui.finish(&Outcome::new(text.trim_end(), serde_json::json!({"text": text.trim_end()})));
+    }
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let (message, help) = text.split_once("\n\n").unwrap_or((text, ""));
+    let message = message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let (message, help) = match error.kind() {
+        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ("a verb is missing".to_owned(), text),
+        _ => (message, help),
+    };
+    ui.fail(&Failure::new("E101", "", message).help(help.trim_end()))
+}
+
+/// Refuses an output before any work is done for it.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let refuse = |message: &str| Err(Failure::new("E104", path.display().to_string(), message));
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match path.file_name() {
+        None => refuse("it names no file"),
+        Some(_) if path.is_dir() => refuse("it is a folder"),
+        Some(_) if !folder.is_dir() => refuse("its folder does not exist"),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The exit code of a failure.
+fn exit_of(failure: &Failure) -> u8 {
+    failure.row().exit.clamp(exit::NOTHING, exit::INTERRUPTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,96 @@
+//! Files that hanc writes appear complete or not at all.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Files that this run writes, for [`abandon`].
+static ANNOUNCED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Writes a file under a temporary name in the same folder, which takes the file's name when it is complete.
+pub fn replace(path: &Path, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let scratch = path.with_file_name(format!("{}{}", name.to_string_lossy(), suffix()));
+    announce(path);
+    let done =
+        File::create_new(&scratch).and_then(|file| fill(file, body)).and_then(|()| std::fs::rename(&scratch, path));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&scratch);
+    }
+    done
+}
+
+/// Notes a file that this run writes under a temporary name which ends as all of ours do.
+pub fn announce(path: &Path) {
+    if let Ok(mut announced) = ANNOUNCED.lock() {
+        announced.push(path.to_owned());
+    }
+}
+
+/// Removes the temporary files of all announced files: the program is about to end.
+pub fn abandon() {
+    let announced = ANNOUNCED.lock().map(|paths| paths.clone()).unwrap_or_default();
+    for path in announced {
+        scratches(&path).for_each(|scratch| drop(std::fs::remove_file(scratch)));
+    }
+}
+
+/// The temporary files of this process beside a file, its external data's included.
+fn scratches(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let ours = move |entry: &std::fs::DirEntry| {
+        let other = entry.file_name().to_string_lossy().into_owned();
+        other.trim_start_matches('.').starts_with(&name) && other.ends_with(&suffix())
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(ours).map(|entry| entry.path())
+}
+
+fn suffix() -> String {
+    format!(".{}.tmp", std::process::id())
+}
+
+fn fill(file: File, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let mut file = BufWriter::new(file);
+    body(&mut file)?;
+    file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_file_stays_until_the_new_one_is_complete() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("x.txt");
+        replace(&path, |file| file.write_all(b"old")).unwrap();
+        let failed = replace(&path, |file| {
+            file.write_all(b"new")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(replace(dir.path(), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn abandoning_removes_what_is_half_written() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("x.onnx");
+        std::fs::write(&path, "old").unwrap();
+        let half = [format!("x.onnx{}", suffix()), format!(".x.onnx.data{}", suffix())];
+        half.iter().for_each(|name| std::fs::write(dir.path().join(name), "half").unwrap());
+        std::fs::write(dir.path().join("other.tmp"), "other").unwrap();
+        announce(&path);
+        abandon();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+    }
+}
