@@ -41,6 +41,7 @@ pub enum Storage {
 pub struct Blueprint {
     pub(crate) name: &'static str,
     pub(crate) seed: u64,
+    pub(crate) opset: i64,
     pub(crate) net: Net,
 }
 
@@ -130,8 +131,9 @@ impl Blueprint {
             ..Default::default()
         };
         ModelProto {
-            ir_version: Some(8),
-            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(17) }],
+            // Opset 19 came with IR version 9.
+            ir_version: Some(if self.opset < 19 { 8 } else { 9 }),
+            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(self.opset) }],
             producer_name: Some("hanc".to_owned()),
             producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             graph: Some(graph),

@@ -7,6 +7,7 @@
 mod blocks;
 mod blueprint;
 mod error;
+pub mod fixtures;
 mod init;
 mod layers;
 mod net;
@@ -41,7 +42,7 @@ pub fn plan(spec: &str) -> Result<Blueprint, Error> {
     if parameters > MAX_PARAMETERS {
         return Err(Error::TooLarge { model: entry.name, parameters, limit: MAX_PARAMETERS });
     }
-    Ok(Blueprint { name: entry.name, seed: options.seed()?, net })
+    Ok(Blueprint { name: entry.name, seed: options.seed()?, opset: 17, net })
 }
 
 /// The model that `spec` names, in memory.

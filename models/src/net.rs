@@ -10,6 +10,7 @@ use hanc_proto::onnx::{
 };
 
 use crate::init::Init;
+use crate::rng::Stream;
 
 /// A value of the network: a node's result, a weight or the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +91,13 @@ impl Net {
     }
 
     fn add_weight(&mut self, leaf: &str, dims: &[usize], init: Init, trained: bool) -> Value {
-        let name = self.scope.iter().map(String::as_str).chain([leaf]).collect::<Vec<_>>().join(".");
+        let name = self.scoped(leaf);
         self.weights.push(Weight { name: name.clone(), dims: dims.to_vec(), init, trained });
         Value(name)
+    }
+
+    fn scoped(&self, leaf: &str) -> String {
+        self.scope.iter().map(String::as_str).chain([leaf]).collect::<Vec<_>>().join(".")
     }
 
     /// A float32 constant without dimensions.
@@ -104,6 +109,23 @@ impl Net {
     pub fn int64s(&mut self, values: &[i64]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(DataType::Int64, &[values.len() as i64], bytes)
+    }
+
+    /// A Constant node with drawn values, the same for every seed.
+    pub fn drawn_constant(&mut self, leaf: &str, dims: &[usize], init: Init) -> Value {
+        let values = init.fill(dims, &mut Stream::new(0, &self.scoped(leaf)));
+        let dims: Vec<i64> = dims.iter().map(|dim| *dim as i64).collect();
+        self.constant(DataType::Float, &dims, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    /// Drops the weights from index `from` on and reads those of the same names with `prefix` replaced in their place.
+    pub fn share(&mut self, from: usize, prefix: &str, replacement: &str) {
+        self.weights.truncate(from);
+        for input in self.nodes.iter_mut().flat_map(|node| &mut node.input) {
+            if let Some(rest) = input.strip_prefix(prefix) {
+                *input = format!("{replacement}{rest}");
+            }
+        }
     }
 
     fn constant(&mut self, dtype: DataType, dims: &[i64], bytes: Vec<u8>) -> Value {
@@ -194,4 +216,9 @@ pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
 /// A float attribute.
 pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
+}
+
+/// A text attribute.
+pub fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto { s: Some(Bytes::copy_from_slice(value.as_bytes())), ..attribute(name, AttributeType::String) }
 }

@@ -64,3 +64,19 @@ fn with_the_weights_of_an_exported_model_they_compute_the_same() {
         assert!(largest > 0.1 && worst <= 1e-5 * largest, "{request}: {worst} of {largest}");
     }
 }
+
+#[test]
+fn fixtures_pass_the_checker_and_run_in_onnxruntime() {
+    use prost::Message;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |fixture: &hanc_models::fixtures::Fixture| {
+        let path = folder.path().join(&fixture.name).with_extension("onnx");
+        std::fs::write(&path, fixture.model().encode_to_vec()).unwrap();
+        path
+    };
+    let paths: Vec<PathBuf> = hanc_models::fixtures::all().iter().map(write).collect();
+    let Some(answer) = ask(&json!({"models": paths, "twins": []})) else { return };
+    let problems: Vec<_> = paths.iter().map(|path| (path, &answer["models"][path.to_str().unwrap()])).collect();
+    let wrong: Vec<_> = problems.into_iter().filter(|(_, problem)| !problem.is_null()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
