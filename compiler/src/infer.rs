@@ -41,26 +41,36 @@ const CONTENT_LIMIT: usize = 256;
 /// Infers every value's type, shape and (for shape arithmetic) content, in place. What the model declared of a value
 /// stays where a rule finds nothing better.
 pub fn infer(graph: &mut Graph) -> Result<(), InferError> {
-    let order = graph.order().map_err(|cycle| InferError {
-        place: graph.name.clone(),
-        op: "graph".into(),
-        message: cycle.to_string(),
-        operands: String::new(),
-    })?;
+    let order = order(graph)?;
     constants(graph);
     order.into_iter().try_for_each(|id| infer_node(graph, id))
 }
 
+/// The nodes, each behind what it reads.
+pub(crate) fn order(graph: &Graph) -> Result<Vec<NodeId>, InferError> {
+    graph.order().map_err(|cycle| InferError {
+        place: graph.name.clone(),
+        op: "graph".into(),
+        message: cycle.to_string(),
+        operands: String::new(),
+    })
+}
+
 /// Notes the content of constant integer scalars and vectors.
-fn constants(graph: &mut Graph) {
+pub(crate) fn constants(graph: &mut Graph) {
     let ids: Vec<_> = graph.values().filter(|(_, v)| v.content.is_none()).map(|(id, _)| id).collect();
     for id in ids {
         let Some(constant) = graph.constant(id) else { continue };
-        if constant.shape.len() < 2 && constant.len() <= CONTENT_LIMIT {
-            let content = constant.integers().map(|all| all.into_iter().map(Dim::known).collect());
-            graph.set_content(id, content);
-        }
+        let content = constant_content(constant);
+        graph.set_content(id, content);
     }
+}
+
+/// The elements of a constant integer scalar or vector that is short enough to follow.
+pub(crate) fn constant_content(constant: &crate::ir::Constant) -> Option<Vec<Dim>> {
+    let short = constant.shape.len() < 2 && constant.shape.iter().all(|&n| n <= CONTENT_LIMIT);
+    let integers = if short { constant.integers() } else { None };
+    Some(integers?.into_iter().map(Dim::known).collect())
 }
 
 /// Infers the results of one node whose operands are inferred.
@@ -77,7 +87,8 @@ pub fn infer_node(graph: &mut Graph, id: NodeId) -> Result<(), InferError> {
         let old = graph.value(value).clone();
         let shape = fact.shape.map(|s| adopt(graph, s, old.shape.as_deref(), &mut renamed)).or(old.shape);
         graph.set_type(value, fact.dtype.or(old.dtype), shape);
-        let content = fact.content.filter(|c| c.len() <= CONTENT_LIMIT).or(old.content);
+        let content = fact.content.filter(|c| c.len() <= CONTENT_LIMIT);
+        let content = content.map(|c| adopt(graph, c, None, &mut renamed)).or(old.content);
         graph.set_content(value, content);
     }
     Ok(())
@@ -164,8 +175,8 @@ impl<'a> Infer<'a> {
     }
 
     /// Operand `i`, where it is a constant.
-    pub fn constant(&self, i: usize) -> Option<&'a crate::ir::Constant> {
-        self.graph.constant(self.node.input(i)?)
+    pub fn constant(&self, i: usize) -> Option<crate::ir::Constant> {
+        self.graph.literal(self.node.input(i)?)
     }
 
     /// An integer attribute, or the row's default of it.

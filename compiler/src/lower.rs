@@ -102,13 +102,13 @@ impl<'a> Lowering<'a> {
         let id = self.node.input(i).ok_or_else(|| format!("operand {i} is missing"))?;
         let value = self.graph.value(id);
         let content = value.content.as_ref().and_then(|c| c.iter().map(Dim::size).collect());
-        let integers = content.or_else(|| self.graph.constant(id)?.integers());
+        let integers = content.or_else(|| self.graph.literal(id)?.integers());
         integers.ok_or_else(|| format!("operand {} has to be constant", value.name))
     }
 
     /// Operand `i`, where it is a constant.
-    pub fn constant(&self, i: usize) -> Option<&'a Constant> {
-        self.graph.constant(self.node.input(i)?)
+    pub fn constant(&self, i: usize) -> Option<Constant> {
+        self.graph.literal(self.node.input(i)?)
     }
 
     /// An integer attribute, or the row's default.
@@ -190,7 +190,7 @@ impl<'a> Builder<'a> {
             .iter()
             .flatten()
             .filter(live)
-            .all(|v| self.graph.constant(*v).is_some() || self.known(*v).is_some());
+            .all(|v| self.graph.literal(*v).is_some() || self.known(*v).is_some());
         if known {
             return Ok(());
         }
@@ -274,8 +274,8 @@ impl<'a> Builder<'a> {
     }
 
     fn weight(&self, id: ValueId, dtype: hanc_runtime::DType) -> Option<Weight> {
-        if let Some(constant) = self.graph.constant(id) {
-            return Some(Weight(Arc::new(constant.bytes.clone())));
+        if let Some(constant) = self.graph.literal(id) {
+            return Some(Weight(Arc::new(constant.bytes)));
         }
         let known = self.known(id).filter(|_| matches!(self.graph.value(id).source, Source::Node(..)))?;
         let bytes = match dtype.is_real() {

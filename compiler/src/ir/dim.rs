@@ -123,6 +123,21 @@ pub fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Option<Dim> {
     dims.into_iter().try_fold(Dim::known(1), |product, dim| product.mul(dim))
 }
 
+/// The product of `over` divided by the product of `by`, where it can be expressed; symbols on both sides cancel.
+pub fn quotient(over: &[Dim], by: &[Dim]) -> Option<Dim> {
+    let mut symbols: Vec<&str> = over.iter().filter_map(Dim::name).collect();
+    for name in by.iter().filter_map(Dim::name) {
+        symbols.swap_remove(symbols.iter().position(|s| *s == name)?);
+    }
+    let factor = |dims: &[Dim]| dims.iter().try_fold(1i64, |n, dim| n.checked_mul(dim.factor));
+    let quotient = Dim::known(factor(over)?).div(&Dim::known(factor(by)?))?;
+    match symbols[..] {
+        [] => Some(quotient),
+        [name] => Some(Dim::scaled(quotient.factor, name)),
+        _ => None,
+    }
+}
+
 /// The sizes, where no symbol is in them and none is negative.
 pub fn sizes(shape: &[Dim]) -> Option<Vec<usize>> {
     shape.iter().map(|dim| dim.size().and_then(|n| usize::try_from(n).ok())).collect()
@@ -167,6 +182,16 @@ mod tests {
         assert_eq!(tokens.sub(&tokens), Some(Dim::known(0)));
         assert_eq!(n.add(&Dim::known(1)), None);
         assert_eq!(Dim::known(i64::MAX).mul(&Dim::known(2)), None);
+    }
+
+    #[test]
+    fn quotients_cancel_symbols() {
+        let dims = |text: &str| text.split(' ').map(|d| Dim::parse(d).unwrap()).collect::<Vec<_>>();
+        assert_eq!(quotient(&dims("N 49 64"), &dims("N 8")), Some(Dim::known(392)));
+        assert_eq!(quotient(&dims("N S 64"), &dims("N 8")), Dim::parse("8*S"));
+        assert_eq!(quotient(&dims("N S 64"), &dims("8")), None);
+        assert_eq!(quotient(&dims("N 49"), &dims("M 49")), None);
+        assert_eq!(quotient(&dims("N 49"), &dims("N 0")), None);
     }
 
     #[test]

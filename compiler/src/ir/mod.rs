@@ -3,6 +3,7 @@
 pub mod dim;
 pub mod edit;
 mod graph;
+mod literal;
 mod order;
 
 pub use dim::{Dim, Shape};

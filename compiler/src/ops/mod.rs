@@ -7,11 +7,19 @@ mod cast;
 mod content;
 mod conv;
 mod elementwise;
+mod gather;
 mod householder;
+mod known;
+mod layout;
 mod linear;
 mod nary;
 mod norm;
+mod pad;
 mod pool;
+mod random;
+mod reshape;
+mod shape;
+mod slice;
 mod support;
 mod types;
 mod window;
@@ -29,4 +37,11 @@ pub static FAMILIES: &[&[Op]] = &[
     pool::OPS,
     norm::OPS,
     householder::OPS,
+    reshape::OPS,
+    layout::OPS,
+    slice::OPS,
+    pad::OPS,
+    gather::OPS,
+    shape::OPS,
+    random::OPS,
 ];

@@ -5,9 +5,13 @@ use crate::kernel::{Call, Fault, Kernel, Out, Real};
 mod broadcast;
 mod cast;
 mod conv;
+mod fill;
 mod fused;
+mod gather;
 mod householder;
+mod index;
 mod integer;
+mod layout;
 mod matmul;
 mod nary;
 mod nonlinear;
@@ -31,6 +35,9 @@ pub static KERNELS: &[&[Kernel]] = &[
     norm::KERNELS,
     norm_axes::KERNELS,
     householder::KERNELS,
+    layout::KERNELS,
+    gather::KERNELS,
+    fill::KERNELS,
 ];
 
 /// Rows of kernels: name, what it computes, generic body, arguments of the body behind call and results. `R` is the
