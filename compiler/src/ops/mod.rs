@@ -12,11 +12,13 @@ mod householder;
 mod known;
 mod layout;
 mod linear;
+mod lines;
 mod nary;
 mod norm;
 mod pad;
 mod pool;
 mod random;
+mod reduce;
 mod reshape;
 mod shape;
 mod slice;
@@ -44,4 +46,6 @@ pub static FAMILIES: &[&[Op]] = &[
     gather::OPS,
     shape::OPS,
     random::OPS,
+    reduce::OPS,
+    lines::OPS,
 ];

@@ -12,12 +12,14 @@ mod householder;
 mod index;
 mod integer;
 mod layout;
+mod lines;
 mod matmul;
 mod nary;
 mod nonlinear;
 mod norm;
 mod norm_axes;
 mod pool;
+mod reduce;
 mod support;
 mod unary;
 mod window;
@@ -38,6 +40,8 @@ pub static KERNELS: &[&[Kernel]] = &[
     layout::KERNELS,
     gather::KERNELS,
     fill::KERNELS,
+    reduce::KERNELS,
+    lines::KERNELS,
 ];
 
 /// Rows of kernels: name, what it computes, generic body, arguments of the body behind call and results. `R` is the

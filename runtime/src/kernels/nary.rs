@@ -191,7 +191,8 @@ fn shift_right(unsigned: bool, a: i64, b: i64) -> Option<i64> {
     })
 }
 
-fn below(unsigned: bool, a: i64, b: i64) -> bool {
+/// Whether `a` is less than `b`.
+pub(super) fn below(unsigned: bool, a: i64, b: i64) -> bool {
     if unsigned { (a as u64) < b as u64 } else { a < b }
 }
 

@@ -5,6 +5,7 @@ use crate::kernel::{Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = rows! {
     "copy.1", "y = x, row-major order kept, any shape of as many elements; between classes the value is converted", copy;
+    "dropout.1", "y = x; result 1, where it is wanted, is 1 everywhere", dropout;
     "abs.1", "y = |x|", with_integers, Real::abs, i64::wrapping_abs;
     "neg.1", "y = -x", with_integers, |x: R| -x, i64::wrapping_neg;
     "sign.1", "y = -1, 0 or 1 as x is negative, zero or positive", with_integers, sign, i64::signum;
@@ -44,6 +45,16 @@ fn copy<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault
         (Elements::Real(x), ElementsMut::Int(y)) => fill(y, x, |x| x.f64() as i64),
         (Elements::Int(x), ElementsMut::Real(y)) => fill(y, x, |x| R::of(x as f64)),
     }
+}
+
+fn dropout<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
+    copy(call, out)?;
+    match out.get_mut(1).map(|mask| &mut mask.data) {
+        Some(ElementsMut::Real(mask)) => mask.fill(R::ONE),
+        Some(ElementsMut::Int(mask)) => mask.fill(1),
+        None => (),
+    }
+    Ok(())
 }
 
 /// `y = f(x)` on reals.
@@ -102,7 +113,7 @@ fn sign<R: Real>(x: R) -> R {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{apply, fails, ints, reals};
+    use super::super::testing::{Case, Values, apply, fails, ints, reals};
     use crate::dtype::DType;
 
     #[test]
@@ -144,8 +155,15 @@ mod tests {
     #[test]
     fn infinities_count_by_sign() {
         let x = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1.0];
-        let call = super::super::testing::Case::new("isinf.1").real(&[4], &x).flag("positive");
+        let call = Case::new("isinf.1").real(&[4], &x).flag("positive");
         assert_eq!(ints(&call.result(DType::Bool, &[4])), [1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn dropout_keeps_everything() {
+        let results: &[(DType, &[usize])] = &[(DType::F32, &[2]), (DType::Bool, &[2])];
+        let all = Case::new("dropout.1").real(&[2], &[1.5, -2.0]).run_all(results).unwrap();
+        assert_eq!(all, [Values::Real(vec![1.5, -2.0]), Values::Int(vec![1, 1])]);
     }
 
     #[test]
