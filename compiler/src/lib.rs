@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod cli;
+pub mod convert;
 pub mod count;
 pub mod error;
 pub mod eval;

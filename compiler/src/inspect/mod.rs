@@ -135,7 +135,7 @@ pub const DEPTH: u64 = 2;
 
 /// Everything about an inferred graph and what was found in it.
 pub fn report(graph: &Graph, found: &Found, about: &About) -> Report {
-    let (macs, macs_unknown) = count::macs(graph);
+    let (macs, macs_unknown) = count::macs(graph, &found.han);
     Report {
         model: Model {
             path: about.path.clone(),

@@ -195,6 +195,15 @@ impl Graph {
         removed
     }
 
+    /// Removes a constant that nobody reads; tells whether it did.
+    pub fn remove_unused_constant(&mut self, id: ValueId) -> bool {
+        let unused = self.constant(id).is_some() && self.users(id).is_empty() && !self.is_output(id);
+        if unused {
+            self.values[id.index()].source = Source::Nowhere;
+        }
+        unused
+    }
+
     /// Whether no result of a node is read or a graph output.
     pub fn is_dead(&self, node: &Node) -> bool {
         node.outputs.iter().flatten().all(|&value| self.users(value).is_empty() && !self.is_output(value))

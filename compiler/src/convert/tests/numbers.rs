@@ -1,0 +1,77 @@
+//! Results against the formula, in double precision.
+
+use super::*;
+
+/// The weights that a conversion wrote, by the names that it gave them.
+fn weights(graph: &Graph, prefix: &str, depth: usize) -> Vec<init::Weights> {
+    let read = |k: usize, what: &str| {
+        let id = graph.find(&format!("{prefix}/{k}/{what}")).unwrap();
+        graph.constant(id).unwrap().reals().unwrap()
+    };
+    (0..depth).map(|k| init::Weights { u: read(k, "u"), b: read(k, "b") }).collect()
+}
+
+/// y = |H(u) x + b| of one vector, layer by layer.
+fn formula(layers: &[init::Weights], x: &[f64], outer_abs: bool) -> Vec<f64> {
+    let mut x = x.to_vec();
+    for (k, layer) in layers.iter().enumerate() {
+        let norm: f64 = layer.u.iter().map(|u| u * u).sum();
+        let dot: f64 = layer.u.iter().zip(&x).map(|(u, x)| u * x).sum();
+        let z = |i: usize| x[i] - 2.0 * dot / norm * layer.u[i] + layer.b[i];
+        let abs = outer_abs || k + 1 < layers.len();
+        x = (0..x.len()).map(z).map(|z| if abs { z.abs() } else { z }).collect();
+    }
+    x
+}
+
+/// The formula on every slice along the axes.
+fn along(sizes: &[usize], axes: &Range<usize>, x: &[f64], f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    let n: usize = sizes[axes.clone()].iter().product();
+    let inner: usize = sizes[axes.end..].iter().product();
+    let mut y = vec![0.0; x.len()];
+    for outer in (0..x.len()).step_by(n * inner) {
+        for i in 0..inner {
+            let places: Vec<_> = (0..n).map(|k| outer + k * inner + i).collect();
+            let slice: Vec<_> = places.iter().map(|p| x[*p]).collect();
+            f(&slice).into_iter().zip(places).for_each(|(value, place)| y[place] = value);
+        }
+    }
+    y
+}
+
+fn check(sizes: &[usize], axes: Range<usize>, kind: Kind, options: &Options) {
+    let model = Model::of(&Spec { shape: shape(sizes), axes: axes.clone(), kind, dtype: DType::F64 });
+    let converted = model.convert(options).unwrap();
+    let layers = weights(&converted.graph, &format!("hanc/{kind}.0"), options.depth);
+    let x = input(sizes);
+    let data = x.to_f64().unwrap();
+    let read: Vec<f64> = data.iter().map(|x| if options.keep_norm { 0.5 * x } else { *x }).collect();
+    let mut wanted = along(sizes, &axes, &read, |x| formula(&layers, x, kind != Kind::Ffn));
+    if options.keep_residual {
+        wanted.iter_mut().zip(&data).for_each(|(y, x)| *y += x);
+    }
+    let got = run(&converted.graph, &x);
+    let worst = got.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(got.len() == wanted.len() && worst < 1e-12, "{sizes:?} {axes:?} {kind} {options:?}: {worst}");
+}
+
+const PLACES: &[(&[usize], Range<usize>)] = &[
+    (&[2, 3, 4], 2..3),
+    (&[2, 3, 4], 1..2),
+    (&[2, 3, 4], 0..1),
+    (&[2, 3, 4, 5], 1..2),
+    (&[6], 0..1),
+    (&[3, 4], 0..1),
+    (&[3, 4], 1..2),
+    (&[2, 1, 3], 1..2),
+];
+
+#[test]
+fn functions_compute_the_formula_along_every_axis() {
+    for (sizes, axes) in PLACES {
+        for (kind, depth) in [(Kind::Ffn, 2), (Kind::MixerToken, 1)] {
+            let options = Options { depth, emit: Emit::Function, ..Options::default() };
+            check(sizes, axes.clone(), kind, &options);
+        }
+    }
+}
