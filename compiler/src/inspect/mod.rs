@@ -8,6 +8,8 @@ use crate::blocks::{Block, Found, HanStack, Port};
 use crate::count;
 use crate::ir::{Graph, NodeId, ValueId};
 
+pub mod html;
+
 /// What the file says of itself, outside its graph.
 #[derive(Clone, Debug, Default)]
 pub struct About {
@@ -235,5 +237,48 @@ impl Report {
     /// Blocks that they cannot.
     pub fn near_misses(&self) -> impl Iterator<Item = &Entry> {
         self.blocks.iter().filter(|block| !block.replaceable)
+    }
+}
+
+/// Kinds that `mlp-blocks` stands for.
+const MLP_BLOCKS: [&str; 3] = ["mixer-token", "mixer-channel", "ffn"];
+
+impl Report {
+    /// The command to run next: one that replaces what can be replaced.
+    pub fn command(&self) -> Option<String> {
+        let mut kinds: Vec<_> = self.replaceable().map(|block| block.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let kinds = match kinds.iter().any(|kind| MLP_BLOCKS.contains(kind)) {
+            true => "mlp-blocks".to_owned(),
+            false if kinds.is_empty() => return None,
+            false => kinds.join(","),
+        };
+        Some(format!("hanc convert {} --replace {kinds} -o light.onnx", quoted(&self.model.path)))
+    }
+}
+
+impl Entry {
+    /// `width 64, hidden 128, gelu, layer norm, skip`
+    pub fn summary(&self) -> String {
+        let norm = self.norm.as_ref().map(|norm| format!("{norm} norm"));
+        let parts = [
+            Some(format!("width {}", self.width)),
+            self.hidden.map(|hidden| format!("hidden {hidden}")),
+            self.activation.clone(),
+            norm,
+            self.residual.then(|| "skip".to_owned()),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:,=+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
