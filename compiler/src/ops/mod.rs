@@ -6,7 +6,9 @@ mod activation;
 mod cast;
 mod content;
 mod conv;
+mod einsum;
 mod elementwise;
+mod features;
 mod gather;
 mod householder;
 mod known;
@@ -17,9 +19,11 @@ mod nary;
 mod norm;
 mod pad;
 mod pool;
+mod quantise;
 mod random;
 mod reduce;
 mod reshape;
+mod resize;
 mod shape;
 mod slice;
 mod support;
@@ -48,4 +52,8 @@ pub static FAMILIES: &[&[Op]] = &[
     random::OPS,
     reduce::OPS,
     lines::OPS,
+    einsum::OPS,
+    resize::OPS,
+    quantise::OPS,
+    features::OPS,
 ];

@@ -55,7 +55,7 @@ pub(super) mod testing {
     use hanc_runtime::DType;
 
     use crate::infer::infer;
-    use crate::ir::{Attr, Dim, Graph, NewNode, NodeId, ValueId};
+    use crate::ir::{Attr, Constant, Dim, Graph, NewNode, NodeId, ValueId};
     use crate::lower::lower;
 
     /// A node under test and its operands.
@@ -83,6 +83,14 @@ pub(super) mod testing {
             let dims = || shape.split_whitespace().map(|dim| Dim::parse(dim).expect(dim)).collect();
             let value = (shape != "-").then(|| self.graph.add_input(&name, Some(dtype), Some(dims())));
             self.new.inputs.push(value);
+            self
+        }
+
+        /// With another, constant operand.
+        pub fn constant(mut self, constant: Constant) -> Case {
+            let name = format!("c{}", self.new.inputs.len());
+            let value = self.graph.add_constant(&name, constant);
+            self.new.inputs.push(Some(value));
             self
         }
 

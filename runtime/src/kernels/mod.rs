@@ -5,6 +5,8 @@ use crate::kernel::{Call, Fault, Kernel, Out, Real};
 mod broadcast;
 mod cast;
 mod conv;
+mod einsum;
+mod features;
 mod fill;
 mod fused;
 mod gather;
@@ -19,7 +21,9 @@ mod nonlinear;
 mod norm;
 mod norm_axes;
 mod pool;
+mod quantise;
 mod reduce;
+mod resize;
 mod support;
 mod unary;
 mod window;
@@ -42,6 +46,10 @@ pub static KERNELS: &[&[Kernel]] = &[
     fill::KERNELS,
     reduce::KERNELS,
     lines::KERNELS,
+    einsum::KERNELS,
+    resize::KERNELS,
+    quantise::KERNELS,
+    features::KERNELS,
 ];
 
 /// Rows of kernels: name, what it computes, generic body, arguments of the body behind call and results. `R` is the
