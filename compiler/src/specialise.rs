@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::fold::{FoldLimits, fold};
 use crate::infer::InferError;
+use crate::ir::inline::{InlineError, inline_all};
 use crate::ir::{Attr, Dim, Graph, Shape, Source, ValueId};
 
 /// Why a model cannot take inputs of these shapes.
@@ -37,16 +38,20 @@ pub enum SpecialiseError {
         /// The declared shape, `[N, 64]`.
         declared: String,
     },
+    /// A call of a model-local function has no end.
+    #[error(transparent)]
+    Inline(#[from] InlineError),
     /// A node does not fit these shapes.
     #[error(transparent)]
     Infer(#[from] InferError),
 }
 
-/// A copy of the graph for inputs of these shapes, inferred and folded. Inputs that are not named take their
+/// A copy of the graph for inputs of these shapes: model-local functions inlined, inferred and folded. Inputs that are not named take their
 /// declared shape, symbols bound by the others. What the model declares of values between is forgotten where
 /// inference can say it.
 pub fn specialise(graph: &Graph, shapes: &[(String, Vec<usize>)]) -> Result<Graph, SpecialiseError> {
     let mut graph = graph.clone();
+    inline_all(&mut graph)?;
     let inputs = graph.inputs().to_vec();
     let mut symbols = Symbols::default();
     for (name, given) in shapes {

@@ -3,6 +3,7 @@
 pub mod dim;
 pub mod edit;
 mod graph;
+pub mod inline;
 mod literal;
 mod order;
 
