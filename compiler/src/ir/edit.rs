@@ -233,10 +233,18 @@ impl Graph {
 
     fn add_value(&mut self, name: &str, source: Source) -> ValueId {
         let id = ValueId(self.values.len() as u32);
-        let name: Arc<str> = if name.is_empty() { format!("hanc.{}", id.0).into() } else { name.into() };
+        let name: Arc<str> = if name.is_empty() { self.fresh_name(id).into() } else { name.into() };
+        self.names.entry(name.clone()).or_insert(id);
         self.values.push(Value { name, dtype: None, shape: None, content: None, source });
         self.uses.push(Vec::new());
         id
+    }
+
+    /// A name that no value has, for one that the model does not name.
+    fn fresh_name(&self, id: ValueId) -> String {
+        let plain = format!("hanc.{}", id.0);
+        let numbered = (0..).map(|i| format!("hanc.{}.{i}", id.0));
+        std::iter::once(plain).chain(numbered).find(|name| self.find(name).is_none()).unwrap_or_default()
     }
 
     fn detach(&mut self, value: ValueId) {

@@ -1,6 +1,6 @@
 //! The graph: values in static single assignment, nodes, typed ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,6 +45,7 @@ pub struct Graph {
     pub(super) inputs: Vec<ValueId>,
     pub(super) outputs: Vec<ValueId>,
     pub(super) uses: Vec<Vec<NodeId>>,
+    pub(super) names: HashMap<Arc<str>, ValueId>,
     pub(super) fresh: u32,
 }
 
@@ -218,9 +219,9 @@ impl Graph {
         }
     }
 
-    /// The value of a name, if there is one. Takes time in the number of values: build a map for many look-ups.
+    /// The value of a name, if there is one.
     pub fn find(&self, name: &str) -> Option<ValueId> {
-        self.values().find(|(_, value)| &*value.name == name).map(|(id, _)| id)
+        self.names.get(name).copied()
     }
 
     /// Version of the opset that a node belongs to; 1 where the model names none.
