@@ -11,6 +11,7 @@ pub mod infer;
 pub mod inspect;
 pub mod ir;
 pub mod lower;
+pub mod onnx;
 pub mod op;
 mod ops;
 pub mod output;

@@ -30,6 +30,8 @@ pub enum DType {
     F8e5m2fnuz,
     F8e8m0,
     F4e2m1,
+    F6e2m3,
+    F6e3m2,
     I4,
     U4,
     I2,
@@ -50,7 +52,7 @@ pub enum Class {
 use DType::*;
 
 /// (type, name, bits an element, class)
-const TABLE: [(DType, &str, usize, Class); 26] = [
+const TABLE: [(DType, &str, usize, Class); 28] = [
     (F32, "f32", 32, Class::Real),
     (F64, "f64", 64, Class::Real),
     (F16, "f16", 16, Class::Real),
@@ -73,6 +75,8 @@ const TABLE: [(DType, &str, usize, Class); 26] = [
     (F8e5m2fnuz, "f8e5m2fnuz", 8, Class::Opaque),
     (F8e8m0, "f8e8m0", 8, Class::Opaque),
     (F4e2m1, "f4e2m1", 4, Class::Opaque),
+    (F6e2m3, "f6e2m3", 6, Class::Opaque),
+    (F6e3m2, "f6e3m2", 6, Class::Opaque),
     (I4, "i4", 4, Class::Opaque),
     (U4, "u4", 4, Class::Opaque),
     (I2, "i2", 2, Class::Opaque),

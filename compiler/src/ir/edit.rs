@@ -78,6 +78,13 @@ impl Graph {
         id
     }
 
+    /// Adds a value that is there without a node, though its elements are not known: a sparse initializer.
+    pub fn add_given(&mut self, name: &str, dtype: Option<DType>, shape: Option<Shape>) -> ValueId {
+        let id = self.add_value(name, Source::Input);
+        self.set_type(id, dtype, shape);
+        id
+    }
+
     /// Adds a constant.
     pub fn add_constant(&mut self, name: &str, constant: Constant) -> ValueId {
         let (dtype, shape) = (constant.dtype, constant.shape.iter().map(|&n| Dim::from(n)).collect());

@@ -27,7 +27,7 @@ mod resize;
 mod shape;
 mod slice;
 mod support;
-mod types;
+pub(crate) mod types;
 mod window;
 
 pub use householder::DOMAIN as HAN_DOMAIN;

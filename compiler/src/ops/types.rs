@@ -3,7 +3,7 @@
 use hanc_runtime::DType;
 
 /// In the order of their numbers, from 1.
-const BY_NUMBER: [DType; 26] = [
+const BY_NUMBER: [DType; 28] = [
     DType::F32,
     DType::U8,
     DType::I8,
@@ -30,6 +30,8 @@ const BY_NUMBER: [DType; 26] = [
     DType::F8e8m0,
     DType::U2,
     DType::I2,
+    DType::F6e2m3,
+    DType::F6e3m2,
 ];
 
 /// The type of a number.
@@ -41,6 +43,11 @@ pub(crate) fn dtype(number: i64) -> Result<DType, String> {
         .ok_or_else(|| format!("{number} is not the number of an element type"))
 }
 
+/// The number of a type.
+pub(crate) fn number(dtype: DType) -> i32 {
+    BY_NUMBER.iter().position(|t| *t == dtype).map_or(0, |i| i as i32 + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,7 +55,7 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_format() {
         assert_eq!((dtype(1), dtype(7), dtype(16)), (Ok(DType::F32), Ok(DType::I64), Ok(DType::Bf16)));
-        assert!(dtype(0).is_err() && dtype(27).is_err() && dtype(-1).is_err());
+        assert!(dtype(0).is_err() && dtype(29).is_err() && dtype(-1).is_err());
         assert!(DType::all().all(|t| BY_NUMBER.contains(&t)));
     }
 }

@@ -1,0 +1,183 @@
+//! From a graph back to a file. What the file had and nobody changed is written verbatim.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hanc_proto::onnx::tensor_shape_proto::{Dimension, dimension};
+use hanc_proto::onnx::{
+    FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, type_proto,
+};
+use hanc_proto::{GraphFile, Kept, ModelFile};
+
+use super::attributes;
+use crate::ir::{CycleError, Graph, Node, Source, ValueId};
+use crate::ops::types;
+
+/// Why a graph cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The nodes form a cycle.
+    #[error(transparent)]
+    Cycle(#[from] CycleError),
+    /// A node has an attribute that only its file can hold, and was changed.
+    #[error("{place} ({op}): attribute {attribute:?} cannot be written anew")]
+    Attribute {
+        /// The node.
+        place: String,
+        /// Its operator.
+        op: String,
+        /// The attribute.
+        attribute: String,
+    },
+}
+
+/// What a file gets besides its graph.
+#[derive(Clone, Debug, Default)]
+pub struct Addition {
+    /// Metadata; a key that is there already is replaced.
+    pub metadata: Vec<(String, String)>,
+    /// Versions of further operator domains.
+    pub opsets: BTreeMap<String, i64>,
+    /// Model-local functions.
+    pub functions: Vec<FunctionProto>,
+    /// Lowest IR version that the additions need.
+    pub ir_version: i64,
+}
+
+/// The file of a graph. With the file that the graph was read from, everything that is still the same is kept byte for
+/// byte; initializers that nobody reads any more go, those that nobody ever read stay.
+pub fn export(graph: &Graph, source: Option<&ModelFile>, addition: &Addition) -> Result<ModelFile, ExportError> {
+    let mut file = source.cloned().unwrap_or_default();
+    let old = file.graph.clone();
+    file.header = header(graph, source, addition);
+    file.functions.extend(addition.functions.iter().cloned().map(Kept::new));
+    file.graph.nodes = nodes(graph, &old)?;
+    let was_read = old.nodes.iter().flat_map(|n| n.input.iter().map(String::as_str)).collect();
+    let gone = initializers(graph, &mut file.graph, &was_read);
+    infos(graph, &mut file.graph, &gone, source.is_none());
+    Ok(file)
+}
+
+fn header(graph: &Graph, source: Option<&ModelFile>, addition: &Addition) -> ModelProto {
+    let fresh = || ModelProto {
+        ir_version: Some(8),
+        producer_name: Some("hanc".to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        opset_import: graph.opsets.iter().map(|(domain, version)| opset(domain, *version)).collect(),
+        ..ModelProto::default()
+    };
+    let mut header = source.map_or_else(fresh, |file| file.header.clone());
+    for (domain, version) in &addition.opsets {
+        if !header.opset_import.iter().any(|o| o.domain() == domain) {
+            header.opset_import.push(opset(domain, *version));
+        }
+    }
+    for (key, value) in &addition.metadata {
+        header.metadata_props.retain(|entry| entry.key() != key);
+        header.metadata_props.push(StringStringEntryProto { key: Some(key.clone()), value: Some(value.clone()) });
+    }
+    header.ir_version = Some(header.ir_version().max(addition.ir_version));
+    header
+}
+
+fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
+    OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) }
+}
+
+fn nodes(graph: &Graph, old: &GraphFile) -> Result<Vec<Kept<NodeProto>>, ExportError> {
+    let order = graph.order()?;
+    order.into_iter().map(|id| node(graph, graph.node(id), old)).collect()
+}
+
+/// A node: verbatim if it still reads and makes what it did.
+fn node(graph: &Graph, node: &Node, old: &GraphFile) -> Result<Kept<NodeProto>, ExportError> {
+    let name = |id: &Option<ValueId>| id.map_or(String::new(), |id| graph.value(id).name.to_string());
+    let (input, output): (Vec<_>, Vec<_>) =
+        (node.inputs.iter().map(name).collect(), node.outputs.iter().map(name).collect());
+    if let Some(kept) = node.origin.and_then(|i| old.nodes.get(i as usize)) {
+        let mut kept = kept.clone();
+        if kept.input != input || kept.output != output {
+            let proto = kept.change();
+            (proto.input, proto.output) = (input, output);
+        }
+        return Ok(kept);
+    }
+    let attribute = node.attrs.iter().map(|(name, attr)| {
+        attributes::proto(name, attr).ok_or_else(|| ExportError::Attribute {
+            place: node.place(graph),
+            op: node.op_type.to_string(),
+            attribute: name.clone(),
+        })
+    });
+    let text = |s: &str| (!s.is_empty()).then(|| s.to_owned());
+    Ok(Kept::new(NodeProto {
+        input,
+        output,
+        name: text(&node.name),
+        op_type: text(&node.op_type),
+        domain: text(&node.domain),
+        overload: text(&node.overload),
+        attribute: attribute.collect::<Result<_, _>>()?,
+        ..NodeProto::default()
+    }))
+}
+
+/// Removes the initializers that nobody reads any more, adds the new ones, and returns the names of the removed.
+fn initializers(graph: &Graph, file: &mut GraphFile, was_read: &BTreeSet<&str>) -> BTreeSet<String> {
+    let mut kept = BTreeSet::new();
+    for (id, value) in graph.values() {
+        let Source::Constant(constant) = &value.source else { continue };
+        let used = !graph.users(id).is_empty() || graph.is_output(id);
+        match constant.origin {
+            Some(origin) if used || !was_read.contains(&*value.name) => drop(kept.insert(origin)),
+            None if used => file.initializers.push(Kept::new(attributes::tensor(&value.name, constant))),
+            _ => {}
+        }
+    }
+    let mut gone = BTreeSet::new();
+    let mut index = 0;
+    let of_file = graph.values().filter_map(|(_, v)| match &v.source {
+        Source::Constant(c) => c.origin,
+        _ => None,
+    });
+    let known: BTreeSet<u32> = of_file.collect();
+    file.initializers.retain(|tensor: &Kept<TensorProto>| {
+        let keep = !known.contains(&index) || kept.contains(&index);
+        if !keep {
+            gone.insert(tensor.name().to_owned());
+        }
+        index += 1;
+        keep
+    });
+    gone
+}
+
+/// Inputs that mirror removed initializers and types of values that are gone go too.
+fn infos(graph: &Graph, file: &mut GraphFile, gone: &BTreeSet<String>, fresh: bool) {
+    file.inputs.retain(|input| !gone.contains(input.name()));
+    let alive = |name: &str| graph.find(name).is_none_or(|id| !matches!(graph.value(id).source, Source::Nowhere));
+    file.value_infos.retain(|info| alive(info.name()) && !gone.contains(info.name()));
+    if fresh {
+        file.name = Some(if graph.name.is_empty() { "main".to_owned() } else { graph.name.clone() });
+        file.inputs = graph.inputs().iter().map(|id| info(graph, *id)).collect();
+        file.outputs = graph.outputs().iter().map(|id| info(graph, *id)).collect();
+    }
+}
+
+fn info(graph: &Graph, id: ValueId) -> Kept<ValueInfoProto> {
+    let value = graph.value(id);
+    let dim = |d: &crate::ir::Dim| match (d.size(), d.name()) {
+        (Some(size), _) => Some(dimension::Value::DimValue(size)),
+        (None, Some(name)) if d.factor() == 1 && !name.starts_with('?') => {
+            Some(dimension::Value::DimParam(name.to_owned()))
+        }
+        _ => None,
+    };
+    let dims = |s: &crate::ir::Shape| s.iter().map(|d| Dimension { value: dim(d), ..Dimension::default() }).collect();
+    let tensor = type_proto::Tensor {
+        elem_type: value.dtype.map(types::number),
+        shape: value.shape.as_ref().map(|s| TensorShapeProto { dim: dims(s) }),
+    };
+    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
+    Kept::new(ValueInfoProto { name: Some(value.name.to_string()), r#type: Some(r#type), ..ValueInfoProto::default() })
+}
