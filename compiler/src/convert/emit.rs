@@ -266,8 +266,9 @@ impl Writer<'_> {
         let shape = match target {
             Target::LikeInput => self.settle(NewNode::new("Shape", [self.site.input]), &name),
             Target::Sizes(sizes) => {
-                let constant = Constant::i64(&[sizes.len()], &sizes);
-                self.graph.add_constant(&self.name(&name), constant)
+                let id = self.graph.add_constant(&self.name(&name), Constant::i64(&[sizes.len()], &sizes));
+                self.graph.set_content(id, Some(sizes.into_iter().map(Dim::known).collect()));
+                id
             }
         };
         NewNode::new("Reshape", [x, shape])

@@ -161,3 +161,22 @@ fn wrong_numbers_are_refused() {
     let error = ConvertError::Init { block: "ffn.0".into(), error: NoIdentity };
     assert_eq!(model.convert(&options).unwrap_err(), error);
 }
+
+#[test]
+fn what_was_written_is_found_again() {
+    let places = [(vec![2, 3, 4], 2..3), (vec![2, 3, 4], 1..2), (vec![2, 3, 4, 5], 1..2), (vec![2, 3, 4, 5], 1..3)];
+    for (sizes, axes) in places {
+        for emit in [Emit::Inline, Emit::Function] {
+            for (kind, dtype) in [(Kind::Ffn, DType::F32), (Kind::MixerToken, DType::F16)] {
+                let spec = Spec { shape: shape(&sizes), axes: axes.clone(), kind, dtype };
+                let after = Model::of(&spec).convert(&Options { emit, depth: 3, ..Options::default() }).unwrap().graph;
+                let found = crate::blocks::find(&after).unwrap();
+                let han: Vec<_> = found.han.iter().map(|stack| (stack.width, stack.layers)).collect();
+                let width = sizes[axes.clone()].iter().product();
+                assert_eq!(han, [(width, 3)], "{sizes:?} {axes:?} {emit:?} {kind}");
+                let again = convert(&after, &found, &Origin::default(), &Options::default()).unwrap_err();
+                assert!(matches!(again, ConvertError::NothingMatched { han: 3, .. }), "{again}");
+            }
+        }
+    }
+}

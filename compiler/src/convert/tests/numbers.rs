@@ -60,11 +60,61 @@ const PLACES: &[(&[usize], Range<usize>)] = &[
     (&[2, 3, 4], 1..2),
     (&[2, 3, 4], 0..1),
     (&[2, 3, 4, 5], 1..2),
+    (&[2, 3, 4, 5], 2..4),
+    (&[2, 3, 4, 5], 1..3),
+    (&[2, 3, 4, 5], 0..4),
     (&[6], 0..1),
     (&[3, 4], 0..1),
     (&[3, 4], 1..2),
     (&[2, 1, 3], 1..2),
 ];
+
+#[test]
+fn stacks_compute_the_formula_along_every_axis() {
+    for (sizes, axes) in PLACES {
+        for (kind, depth) in [(Kind::Ffn, 2), (Kind::MixerToken, 2), (Kind::Ffn, 1), (Kind::Linear, 3)] {
+            check(sizes, axes.clone(), kind, &Options { depth, ..Options::default() });
+        }
+    }
+}
+
+#[test]
+fn norm_and_residual_stay_where_asked() {
+    for (keep_norm, keep_residual) in [(true, false), (false, true), (true, true)] {
+        let options = Options { keep_norm, keep_residual, ..Options::default() };
+        for (sizes, axes) in PLACES {
+            check(sizes, axes.clone(), Kind::MixerChannel, &options);
+            check(sizes, axes.clone(), Kind::Ffn, &options);
+        }
+    }
+}
+
+#[test]
+fn identity_start_hands_the_input_through() {
+    for (sizes, axes) in PLACES {
+        let model = Model::of(&Spec { shape: shape(sizes), axes: axes.clone(), kind: Kind::Ffn, dtype: DType::F64 });
+        let converted = model.convert(&Options { init: Init::Identity, ..Options::default() }).unwrap();
+        let x = input(sizes);
+        let got = run(&converted.graph, &x);
+        let worst = got.iter().zip(x.to_f64().unwrap()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst < 1e-12, "{sizes:?} {axes:?}: {worst}");
+    }
+}
+
+#[test]
+fn blocks_in_sequence_read_each_other() {
+    let spec = Spec { shape: shape(&[2, 3, 4]), axes: 2..3, kind: Kind::Ffn, dtype: DType::F64 };
+    let mut model = Model::of(&spec);
+    model.block(&Spec { axes: 1..2, kind: Kind::MixerToken, shape: spec.shape.clone(), dtype: DType::F64 });
+    let converted = model.convert(&Options::default()).unwrap();
+    let x = input(&[2, 3, 4]);
+    let first = weights(&converted.graph, "hanc/ffn.0", 2);
+    let second = weights(&converted.graph, "hanc/mixer-token.0", 2);
+    let y = along(&[2, 3, 4], &(2..3), &x.to_f64().unwrap(), |x| formula(&first, x, false));
+    let wanted = along(&[2, 3, 4], &(1..2), &y, |x| formula(&second, x, true));
+    let got = run(&converted.graph, &x);
+    assert!(got.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-12));
+}
 
 #[test]
 fn functions_compute_the_formula_along_every_axis() {
