@@ -12,6 +12,7 @@ use hanc_proto::onnx::type_proto::Value;
 use hanc_proto::onnx::{
     GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
 };
+use hanc_proto::{GraphFile, Kept, ModelFile};
 use prost::Message;
 
 use crate::error::Error;
@@ -67,7 +68,25 @@ impl Blueprint {
         self.net.weights.iter().fold(0, |sum, weight| sum.saturating_add(weight.len().saturating_mul(4)))
     }
 
-    /// The model with all its weights drawn, in memory.
+    /// The model with all its weights drawn, as a file in memory.
+    pub fn to_file(&self) -> ModelFile {
+        fn kept<M: Message + Default>(messages: Vec<M>) -> Vec<Kept<M>> {
+            messages.into_iter().map(Kept::new).collect()
+        }
+        let mut header = self.to_proto();
+        let graph = header.graph.take().unwrap_or_default();
+        let graph = GraphFile {
+            name: graph.name,
+            nodes: kept(graph.node),
+            initializers: kept(graph.initializer),
+            inputs: kept(graph.input),
+            outputs: kept(graph.output),
+            ..GraphFile::default()
+        };
+        ModelFile { header, graph, ..ModelFile::default() }
+    }
+
+    /// The model with all its weights drawn, as one message.
     pub fn to_proto(&self) -> ModelProto {
         self.model(self.draw_all())
     }

@@ -21,7 +21,7 @@ pub use init::Init;
 pub use net::Weight;
 pub use options::{Entry, Opt};
 
-use hanc_proto::onnx::ModelProto;
+use hanc_proto::ModelFile;
 
 /// All models.
 pub fn list() -> &'static [Entry] {
@@ -46,6 +46,6 @@ pub fn plan(spec: &str) -> Result<Blueprint, Error> {
 }
 
 /// The model that `spec` names, in memory.
-pub fn build(spec: &str) -> Result<ModelProto, Error> {
-    plan(spec).map(|plan| plan.to_proto())
+pub fn build(spec: &str) -> Result<ModelFile, Error> {
+    plan(spec).map(|plan| plan.to_file())
 }

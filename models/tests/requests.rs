@@ -14,6 +14,10 @@ fn values(model: &ModelProto, name: &str) -> Vec<u8> {
     tensor.raw_data().to_vec()
 }
 
+fn proto(spec: &str) -> ModelProto {
+    plan(spec).unwrap().to_proto()
+}
+
 fn message(spec: &str) -> String {
     plan(spec).unwrap_err().to_string()
 }
@@ -21,17 +25,17 @@ fn message(spec: &str) -> String {
 #[test]
 fn the_seed_determines_every_bit() {
     let name = "blocks.0.mlp_channel.fc1.weight";
-    let (model, again) = (build(TINY).unwrap(), build(TINY).unwrap());
+    let (model, again) = (proto(TINY), proto(TINY));
     assert_eq!(model, again);
-    let other = build(&TINY.replace("seed=5", "seed=6")).unwrap();
+    let other = proto(&TINY.replace("seed=5", "seed=6"));
     assert_ne!(values(&model, name), values(&other, name));
 }
 
 #[test]
 fn a_weight_does_not_depend_on_its_neighbours() {
-    let more = build(&TINY.replace("han=1", "han=2,classes=3")).unwrap();
+    let more = proto(&TINY.replace("han=1", "han=2,classes=3"));
     let name = "blocks.1.token1.vector";
-    assert_eq!(values(&build(TINY).unwrap(), name), values(&more, name));
+    assert_eq!(values(&proto(TINY), name), values(&more, name));
 }
 
 #[test]
@@ -84,4 +88,14 @@ fn every_model_is_listed_with_its_options_and_can_be_planned() {
 fn an_unwritable_place_is_a_typed_error() {
     let error = plan(TINY).unwrap().write(std::path::Path::new("no-such-folder/x.onnx"), Storage::Auto).unwrap_err();
     assert!(matches!(error, Error::Write { .. }), "{error}");
+}
+
+#[test]
+fn the_file_in_memory_is_the_file_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (saved, written) = (folder.path().join("saved.onnx"), folder.path().join("written.onnx"));
+    build(TINY).unwrap().save(&saved, &Default::default()).unwrap();
+    plan(TINY).unwrap().write(&written, Storage::Auto).unwrap();
+    let decode = |path| ModelProto::decode(std::fs::read(path).unwrap().as_slice()).unwrap();
+    assert_eq!(decode(&saved), decode(&written));
 }

@@ -6,6 +6,7 @@ pub mod binary;
 pub mod corpus;
 pub mod npz;
 pub mod peers;
+pub mod pipeline;
 pub mod readme;
 
 use std::path::{Path, PathBuf};
