@@ -83,7 +83,9 @@ impl Blueprint {
             outputs: kept(graph.output),
             ..GraphFile::default()
         };
-        ModelFile { header, graph, ..ModelFile::default() }
+        let mut file = ModelFile::default();
+        (file.header, file.graph) = (header, graph);
+        file
     }
 
     /// The model with all its weights drawn, as one message.
