@@ -4,6 +4,7 @@
 
 pub mod binary;
 pub mod corpus;
+pub mod node_case;
 pub mod npz;
 pub mod peers;
 pub mod pipeline;

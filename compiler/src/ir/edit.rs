@@ -216,6 +216,11 @@ impl Graph {
         node.outputs.iter().flatten().all(|&value| self.users(value).is_empty() && !self.is_output(value))
     }
 
+    /// Sets the graph's inputs.
+    pub fn set_inputs(&mut self, inputs: Vec<ValueId>) {
+        self.inputs = inputs;
+    }
+
     /// Sets the graph's outputs.
     pub fn set_outputs(&mut self, outputs: Vec<ValueId>) {
         self.outputs = outputs;

@@ -9,7 +9,7 @@ use crate::ir::{Attr, Constant};
 use crate::ops::types;
 
 /// A tensor of the file as a constant; its bytes stay where they are.
-pub(super) fn constant(file: &ModelFile, tensor: &TensorProto) -> Result<Constant, Error> {
+pub fn constant(file: &ModelFile, tensor: &TensorProto) -> Result<Constant, Error> {
     let data = file.tensor(tensor)?;
     let dtype = types::dtype(i64::from(data.dtype)).map_err(|reason| Error::Tensor {
         path: file.path.clone(),

@@ -4,5 +4,6 @@ mod attributes;
 mod export;
 mod import;
 
+pub use attributes::constant;
 pub use export::{Addition, ExportError, export};
 pub use import::{ImportError, import};

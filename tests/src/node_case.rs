@@ -1,0 +1,99 @@
+//! One of ONNX's own node tests: a model of one operator with recorded operands and results.
+
+use std::path::Path;
+
+use hanc::ir::{Constant, Graph};
+use hanc::onnx::{constant, import};
+use hanc_proto::onnx::TensorProto;
+use hanc_proto::{Limits, ModelFile};
+use hanc_runtime::reference::Session;
+use hanc_runtime::{DType, Tensor};
+use prost::Message;
+
+/// Why a case did not pass, in words without names and numbers of the case as far as that goes.
+pub type Failure = String;
+
+/// Runs the case in `folder` on the reference device and compares. Where it does not lower with free operands, because an
+/// operand decides on a shape, they are made constants.
+pub fn run(folder: &Path) -> Result<(), Failure> {
+    let file = ModelFile::open(&folder.join("model.onnx"), &Limits::default()).map_err(text)?;
+    let graph = import(&file).map_err(text)?;
+    let inputs = tensors(folder, &file, "input", graph.inputs().len())?;
+    let wanted = tensors(folder, &file, "output", graph.outputs().len())?;
+    let found = match free(&graph, &inputs) {
+        Err(Stage::Plan(_)) => fixed(&graph, &inputs),
+        other => other,
+    };
+    let found = found.map_err(|stage| match stage {
+        Stage::Plan(message) | Stage::Run(message) => message,
+    })?;
+    match found.len() == wanted.len() {
+        true => found.iter().zip(&wanted).try_for_each(|(found, wanted)| compare(found, wanted)),
+        false => Err(format!("{} results instead of {}", found.len(), wanted.len())),
+    }
+}
+
+enum Stage {
+    Plan(Failure),
+    Run(Failure),
+}
+
+fn text(error: impl ToString) -> Failure {
+    error.to_string()
+}
+
+fn tensors(folder: &Path, file: &ModelFile, kind: &str, count: usize) -> Result<Vec<Constant>, Failure> {
+    let read = |i: usize| {
+        let bytes = std::fs::read(folder.join(format!("{kind}_{i}.pb")));
+        let bytes = bytes.map_err(|_| "no data: a value is no tensor".to_owned())?;
+        let proto = TensorProto::decode(&*bytes).map_err(text)?;
+        constant(file, &proto).map_err(|e| e.to_string())
+    };
+    (0..count).map(read).collect()
+}
+
+/// With the operands as inputs.
+fn free(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Stage> {
+    let names = graph.inputs().iter().map(|id| graph.value(*id).name.to_string());
+    let shapes: Vec<_> = names.clone().zip(inputs.iter().map(|c| c.shape.clone())).collect();
+    let graph = hanc::specialise::specialise(graph, &shapes).map_err(|e| Stage::Plan(text(e)))?;
+    let tensor = |c: &Constant| Tensor::new(c.dtype, &c.shape, c.bytes.to_vec()).map_err(|e| Stage::Plan(text(e)));
+    let tensors = inputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
+    execute(&graph, &names.zip(tensors).collect::<Vec<_>>())
+}
+
+/// With the operands as constants.
+fn fixed(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Stage> {
+    let mut graph = graph.clone();
+    for (id, constant) in graph.inputs().to_vec().into_iter().zip(inputs) {
+        graph.redefine_constant(id, constant.clone());
+    }
+    graph.set_inputs(Vec::new());
+    let graph = hanc::specialise::specialise(&graph, &[]).map_err(|e| Stage::Plan(text(e)))?;
+    execute(&graph, &[])
+}
+
+fn execute(graph: &Graph, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Stage> {
+    let lowered = hanc::lower::lower(graph, &[]).map_err(|e| Stage::Plan(format!("{}: {}", e.op, e.message)))?;
+    let session = Session::new(&lowered.plan, &lowered.weights).map_err(|e| Stage::Plan(text(e)))?;
+    let outputs = session.run::<f64>(inputs).map_err(|e| Stage::Run(text(e)))?;
+    Ok(outputs.into_iter().map(|(_, tensor)| tensor).collect())
+}
+
+fn compare(found: &Tensor, wanted: &Constant) -> Result<(), Failure> {
+    if (found.dtype(), found.shape()) != (wanted.dtype, &wanted.shape) {
+        let (a, b) = ((found.dtype(), found.shape()), (wanted.dtype, &wanted.shape));
+        return Err(format!("the result is {}{:?} instead of {}{:?}", a.0, a.1, b.0, b.1));
+    }
+    let (Some(a), Some(b)) = (found.to_f64(), wanted.reals()) else { return Err("the result has no numbers".into()) };
+    let (relative, absolute) = match wanted.dtype {
+        DType::F16 | DType::Bf16 => (1e-2, 1e-3),
+        dtype if dtype.is_int() => (0.0, 0.0),
+        _ => (1e-3, 1e-5),
+    };
+    let close = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= absolute + relative * b.abs();
+    match a.iter().zip(&b).find(|(a, b)| !close(**a, **b)) {
+        Some((a, b)) => Err(format!("the result differs: {a} instead of {b}")),
+        None => Ok(()),
+    }
+}
