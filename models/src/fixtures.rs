@@ -8,6 +8,7 @@ mod spell;
 
 pub use spell::{Activation, Block, Linear, Mixing, Norm, Residual};
 
+use hanc_proto::ModelFile;
 use hanc_proto::onnx::ModelProto;
 
 use crate::blueprint::Blueprint;
@@ -34,9 +35,14 @@ impl Fixture {
         Fixture { name, kind, plan: Blueprint { name: "fixture", seed: 1, opset, net } }
     }
 
-    /// The model.
+    /// The model as one message.
     pub fn model(&self) -> ModelProto {
         self.plan.to_proto()
+    }
+
+    /// The model as a file in memory.
+    pub fn file(&self) -> ModelFile {
+        self.plan.to_file()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The blocks found in the corpus are those that its manifest counts. Needs `../shared/corpus` beside the project.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
