@@ -6,6 +6,7 @@ use hanc::ir::{Constant, Graph};
 use hanc::onnx::{constant, import};
 use hanc_proto::onnx::TensorProto;
 use hanc_proto::{Limits, ModelFile};
+use hanc_runtime::kernel::Real;
 use hanc_runtime::reference::Session;
 use hanc_runtime::{DType, Tensor};
 use prost::Message;
@@ -20,15 +21,23 @@ pub fn run(folder: &Path) -> Result<(), Failure> {
     let graph = import(&file).map_err(text)?;
     let inputs = tensors(folder, &file, "input", graph.inputs().len())?;
     let wanted = tensors(folder, &file, "output", graph.outputs().len())?;
-    let found = match free(&graph, &inputs) {
-        Err(Stage::Plan(_)) => fixed(&graph, &inputs),
+    compare_all(&compute::<f64>(&graph, &inputs)?, &wanted)?;
+    compare_all(&compute::<f32>(&graph, &inputs)?, &wanted).map_err(|message| format!("in single precision {message}"))
+}
+
+fn compute<R: Real>(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Failure> {
+    let found = match free::<R>(graph, inputs) {
+        Err(Stage::Plan(_)) => fixed::<R>(graph, inputs),
         other => other,
     };
-    let found = found.map_err(|stage| match stage {
+    found.map_err(|stage| match stage {
         Stage::Plan(message) | Stage::Run(message) => message,
-    })?;
+    })
+}
+
+fn compare_all(found: &[Tensor], wanted: &[Constant]) -> Result<(), Failure> {
     match found.len() == wanted.len() {
-        true => found.iter().zip(&wanted).try_for_each(|(found, wanted)| compare(found, wanted)),
+        true => found.iter().zip(wanted).try_for_each(|(found, wanted)| compare(found, wanted)),
         false => Err(format!("{} results instead of {}", found.len(), wanted.len())),
     }
 }
@@ -53,30 +62,30 @@ fn tensors(folder: &Path, file: &ModelFile, kind: &str, count: usize) -> Result<
 }
 
 /// With the operands as inputs.
-fn free(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Stage> {
+fn free<R: Real>(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Stage> {
     let names = graph.inputs().iter().map(|id| graph.value(*id).name.to_string());
     let shapes: Vec<_> = names.clone().zip(inputs.iter().map(|c| c.shape.clone())).collect();
     let graph = hanc::specialise::specialise(graph, &shapes).map_err(|e| Stage::Plan(text(e)))?;
     let tensor = |c: &Constant| Tensor::new(c.dtype, &c.shape, c.bytes.to_vec()).map_err(|e| Stage::Plan(text(e)));
     let tensors = inputs.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
-    execute(&graph, &names.zip(tensors).collect::<Vec<_>>())
+    execute::<R>(&graph, &names.zip(tensors).collect::<Vec<_>>())
 }
 
 /// With the operands as constants.
-fn fixed(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Stage> {
+fn fixed<R: Real>(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Stage> {
     let mut graph = graph.clone();
     for (id, constant) in graph.inputs().to_vec().into_iter().zip(inputs) {
         graph.redefine_constant(id, constant.clone());
     }
     graph.set_inputs(Vec::new());
     let graph = hanc::specialise::specialise(&graph, &[]).map_err(|e| Stage::Plan(text(e)))?;
-    execute(&graph, &[])
+    execute::<R>(&graph, &[])
 }
 
-fn execute(graph: &Graph, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Stage> {
+fn execute<R: Real>(graph: &Graph, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Stage> {
     let lowered = hanc::lower::lower(graph, &[]).map_err(|e| Stage::Plan(format!("{}: {}", e.op, e.message)))?;
     let session = Session::new(&lowered.plan, &lowered.weights).map_err(|e| Stage::Plan(text(e)))?;
-    let outputs = session.run::<f64>(inputs).map_err(|e| Stage::Run(text(e)))?;
+    let outputs = session.run::<R>(inputs).map_err(|e| Stage::Run(text(e)))?;
     Ok(outputs.into_iter().map(|(_, tensor)| tensor).collect())
 }
 

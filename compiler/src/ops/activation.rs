@@ -52,7 +52,7 @@ pub(super) static OPS: &[Op] = &[
         "Clip",
         Lower::Call(clip),
         &[1, 6, 11, 12, 13],
-        &[attr("min", AttrKind::Float(None)).until(11), attr("max", AttrKind::Float(None)).until(11)],
+        &[float("min", f32::MIN).until(11), float("max", f32::MAX).until(11)],
     )
     .inputs(&[one("input"), opt("min"), opt("max")])
     .outputs(&[one("output")])
@@ -94,11 +94,7 @@ fn clip(cx: &Lowering<'_>) -> Result<Call, String> {
     if cx.version() >= 11 {
         return Ok(Call::new("clip.1"));
     }
-    let bound = |call: Call, name: &str| match cx.node().float(name) {
-        Some(value) => call.with(name, f64::from(value)),
-        None => call,
-    };
-    Ok(bound(bound(Call::new("clip.1"), "min"), "max"))
+    floats(cx, "clip.1", &["min", "max"])
 }
 
 fn clip_bounds(cx: &mut Infer<'_>) -> Result<(), String> {

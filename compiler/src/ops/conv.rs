@@ -48,7 +48,12 @@ pub(super) static OPS: &[Op] = &[
         .inputs(XWB)
         .attrs(TRANSPOSE)
         .infer(transpose),
-    Op::new("ConvInteger", Lower::Call(lower_integer)).since(&[10]).inputs(INTEGER).attrs(CONV).infer(integer),
+    Op::new("ConvInteger", Lower::Call(lower_integer))
+        .since(&[10])
+        .inputs(INTEGER)
+        .outputs(&[one("y")])
+        .attrs(CONV)
+        .infer(integer),
     Op::new("FusedConv", Lower::Call(lower_fused))
         .domain("com.microsoft")
         .inputs(&[one("X"), one("W"), opt("B"), opt("Z")])

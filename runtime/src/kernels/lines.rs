@@ -35,17 +35,20 @@ impl Lines {
         let parts = until.and_then(|until| Some((shape.get(..axis)?, shape.get(axis..until)?, shape.get(until..)?)));
         let (before, along, behind) = parts.ok_or_else(|| Fault(format!("there is no axis {axis}")))?;
         let size = |part| elements(part).ok_or_else(|| Fault::new("the sizes overflow"));
-        Ok(Lines { outer: size(before)?, length: size(along)?, inner: size(behind)? })
+        let (outer, length, inner) = (size(before)?, size(along)?, size(behind)?);
+        elements(&[outer, length.max(1), inner]).ok_or_else(|| Fault::new("the sizes overflow"))?;
+        Ok(Lines { outer, length, inner })
     }
 
     /// Elements in all.
     fn len(self) -> usize {
-        elements(&[self.outer, self.length, self.inner]).unwrap_or(usize::MAX)
+        self.outer * self.length * self.inner
     }
 
-    /// First element of each line.
+    /// First element of each line; none of lines that have no element.
     fn starts(self) -> impl Iterator<Item = usize> {
-        (0..self.outer).flat_map(move |o| (0..self.inner).map(move |i| o * self.length * self.inner + i))
+        let outer = if self.length == 0 { 0 } else { self.outer };
+        (0..outer).flat_map(move |o| (0..self.inner).map(move |i| o * self.length * self.inner + i))
     }
 
     /// Copies the line that begins at `start`.
@@ -274,6 +277,10 @@ mod tests {
         assert!(along("softmax.1", 2).run(DType::F32, &[2, 3]).is_err());
         assert!(along("softmax.1", 0).param("until", 9).run(DType::F32, &[2, 3]).is_err());
         assert!(along("softmax.1", 1).run(DType::F32, &[2]).is_err());
+        let huge = Case::new("softmax.1").real(&[1 << 40, 0, 1 << 20], &[]).param("axis", 1);
+        assert_eq!(huge.result(DType::F32, &[0]), Values::Real(vec![]));
+        let huge = Case::new("softmax.1").real(&[1 << 40, 0, 1 << 40], &[]).param("axis", 1);
+        assert!(huge.run(DType::F32, &[0]).is_err());
         let empty = Case::new("argmax.1").real(&[2, 0], &[]).param("axis", 1);
         assert!(empty.run(DType::I64, &[2]).is_err());
     }
