@@ -9,7 +9,7 @@ use super::ports::{self, Ports};
 use super::region::{self, Region};
 use super::{Block, Found, Kind, Port, Refusal, gate, han, trace};
 use crate::ir::{Dim, NodeId, ValueId, dim};
-use crate::view::{Atom, CoreId, Linear, Spelling, View, What};
+use crate::view::{Atom, Core, CoreId, Linear, Spelling, View, What};
 use hanc_runtime::DType;
 
 /// A match that has no name yet.
@@ -23,7 +23,9 @@ struct Candidate {
 pub(super) fn search(view: &View<'_>) -> Found {
     let patterns = patterns();
     let mut candidates = Vec::new();
-    for (id, _) in view.cores().filter(|(_, core)| matches!(core.what, What::Linear(_))) {
+    let dots = han::dots(view);
+    let is_layer = |(id, core): &(CoreId, &Core)| matches!(core.what, What::Linear(_)) && !dots.contains(id);
+    for (id, _) in view.cores().filter(is_layer) {
         let found = patterns.iter().filter_map(|p| chain::matches(view, p, id)).filter_map(|c| named(view, c));
         candidates.extend(found.chain(gated(view, id)));
     }

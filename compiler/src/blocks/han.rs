@@ -1,9 +1,28 @@
 //! Han and Householder layers that a model has already, in whatever plain operators they are written.
 
+use std::collections::BTreeSet;
+
 use super::HanStack;
 use super::region;
 use super::trace;
 use crate::view::{Atom, CoreId, Linear, Vector, View, What, activation};
+
+/// The products that are the v·x of a layer.
+pub(super) fn dots(view: &View<'_>) -> BTreeSet<CoreId> {
+    let mut dots = BTreeSet::new();
+    for (_, core) in view.cores().filter(|(id, _)| reflection(view, *id).is_some()) {
+        let mut open: Vec<CoreId> = core.reads.clone();
+        while let Some(at) = open.pop() {
+            match &view.core(at).what {
+                What::Map { .. } | What::Scale(_) | What::Spread(_) => open.extend(trace::source(view, at)),
+                What::Linear(l) if l.widths.0 == 1 => open.extend(trace::source(view, at)),
+                What::Linear(l) if l.widths.1 == 1 => drop(dots.insert(at)),
+                _ => {}
+            }
+        }
+    }
+    dots
+}
 
 /// One layer: y = x − 2 v (v·x) + b, and its absolute value.
 struct Layer {

@@ -51,6 +51,9 @@ fn spelled_out(view: &View<'_>, end: CoreId) -> Option<Normed> {
     for _ in 0..NORM_CORES {
         let at = *open.last()?;
         if open.len() == 1 && reductions > 0 {
+            if !same_elements(view, at, end) {
+                return None;
+            }
             let centred = centre(view, at);
             let name = if reductions > 1 || centred.is_some() { "layer" } else { "rms" };
             return Some(Normed { name, input: centred.unwrap_or(at), channels: reduced });
@@ -68,6 +71,17 @@ fn spelled_out(view: &View<'_>, end: CoreId) -> Option<Normed> {
         open.extend(&core.reads);
     }
     None
+}
+
+/// Whether two cores have the same atoms, in whatever order.
+fn same_elements(view: &View<'_>, a: CoreId, b: CoreId) -> bool {
+    let sorted = |id: CoreId| {
+        let flat: Vec<Atom> = view.core(id).layout.iter().flatten().copied().collect();
+        let mut atoms = view.atoms.expand(&flat);
+        atoms.sort_unstable();
+        atoms
+    };
+    sorted(a) == sorted(b)
 }
 
 /// What x is where a core is x − mean(x).
@@ -129,15 +143,14 @@ pub(super) fn activated_linear(view: &View<'_>, at: CoreId) -> Option<(CoreId, &
 pub(super) fn activation_of(view: &View<'_>, linear: CoreId) -> Option<(CoreId, &'static str)> {
     let mut at = linear;
     loop {
-        let users = view.users(at);
-        let of_this = |id: &&CoreId| act(view, **id).is_some_and(|(_, base)| base == at);
-        let last = users.iter().rev().find(|id| of_this(id) && !is_inner(view, **id));
-        if let Some(&found) = last {
-            return act(view, found).map(|(name, _)| (found, name));
+        let users = view.users(at).iter().filter(|id| matches!(view.core(**id).what, What::Slopes(_)));
+        let functions = view.maps_of(at).iter().chain(users);
+        let found = functions.rev().find_map(|id| Some((*id, act(view, *id)?.0)).filter(|_| !is_inner(view, *id)));
+        if found.is_some() {
+            return found;
         }
-        at = *users.iter().find(|id| {
-            is_affine(view.core(**id)) && view.core(**id).reads.first() == Some(&at) && !is_own_map(view, **id)
-        })?;
+        let passes = |id: &&CoreId| matches!(view.core(**id).what, What::Shift(_) | What::Scale(_) | What::Norm(_));
+        at = *view.users(at).iter().find(|id| passes(id) && is_affine(view.core(**id)))?;
     }
 }
 
@@ -149,10 +162,6 @@ fn is_inner(view: &View<'_>, id: CoreId) -> bool {
     };
     let users = view.users(id);
     !users.is_empty() && users.iter().all(|user| base(*user) == base(id))
-}
-
-fn is_own_map(view: &View<'_>, id: CoreId) -> bool {
-    matches!(view.core(id).what, What::Map { .. })
 }
 
 /// Whether two linear layers are in sequence along one axis: the second mixes what the first makes.

@@ -18,6 +18,7 @@ impl<'a> View<'a> {
             atoms: Atoms::default(),
             cores: Vec::new(),
             users: Vec::new(),
+            maps: Vec::new(),
             meanings: vec![None; count],
             meant: Vec::new(),
             constant: vec![false; count],
@@ -83,9 +84,13 @@ impl<'a> View<'a> {
                 users.push(id);
             }
         }
+        if let What::Map { base, .. } = &what {
+            self.maps[base.index()].push(id);
+        }
         self.cores.push(Core { what, value, node, layout: layout.clone(), reads });
         self.users.push(Vec::new());
         self.meant.push(Vec::new());
+        self.maps.push(Vec::new());
         self.mean(value, id, layout);
         id
     }

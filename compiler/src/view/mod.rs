@@ -165,6 +165,7 @@ pub struct View<'a> {
     pub atoms: Atoms,
     cores: Vec<Core>,
     users: Vec<Vec<CoreId>>,
+    maps: Vec<Vec<CoreId>>,
     meanings: Vec<Option<Meaning>>,
     meant: Vec<Vec<ValueId>>,
     constant: Vec<bool>,
@@ -185,6 +186,11 @@ impl<'a> View<'a> {
     /// The cores that read a core.
     pub fn users(&self, id: CoreId) -> &[CoreId] {
         &self.users[id.index()]
+    }
+
+    /// The functions of a core.
+    pub fn maps_of(&self, id: CoreId) -> &[CoreId] {
+        &self.maps[id.index()]
     }
 
     /// What a value means; `None` for constants and values of unknown rank.
