@@ -1,5 +1,7 @@
 //! Reading a file and writing it back changes nothing. Needs `../shared/corpus` beside the project.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use hanc::onnx::{Addition, export, import};

@@ -123,6 +123,7 @@ fn block(view: &View<'_>, candidate: &Candidate, id: String) -> Block {
         parameters: constants.keys().map(|v| trained(view, *v)).sum(),
         macs: Dim::known(i64::try_from(macs(view, &region.nodes)).unwrap_or(i64::MAX)),
         nodes: region.nodes.into_iter().collect(),
+        opens: BTreeSet::new(),
         refusal,
     }
 }

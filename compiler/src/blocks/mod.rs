@@ -2,9 +2,12 @@
 //!
 //! Everything here refers to values and nodes of the original graph.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
+use crate::infer::{InferError, infer};
+use crate::ir::inline::InlineError;
 use crate::ir::{CycleError, Dim, Graph, NodeId, ValueId};
 use crate::view::View;
 
@@ -12,6 +15,7 @@ mod chain;
 mod find;
 mod gate;
 mod han;
+mod open;
 mod pattern;
 mod ports;
 mod refusal;
@@ -78,6 +82,9 @@ pub struct Block {
     pub parameters: u64,
     /// Multiply-adds.
     pub macs: Dim,
+    /// Nodes that hide where it begins or ends (calls of functions, fused nodes): they have to be opened before it can
+    /// be replaced.
+    pub opens: BTreeSet<NodeId>,
     /// Why it cannot be replaced; `None` where it can.
     pub refusal: Option<Refusal>,
 }
@@ -106,9 +113,34 @@ pub struct Found {
     pub han: Vec<HanStack>,
 }
 
-/// Every block of a graph whose shapes are inferred.
-pub fn find(graph: &Graph) -> Result<Found, CycleError> {
-    Ok(find::search(&View::new(graph)?))
+/// Why a graph could not be searched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// Its nodes form a cycle.
+    #[error(transparent)]
+    Cycle(#[from] CycleError),
+    /// Its functions call each other without an end.
+    #[error(transparent)]
+    Inline(#[from] InlineError),
+    /// A function's body is no graph that could be computed.
+    #[error(transparent)]
+    Infer(#[from] InferError),
+}
+
+/// Every block, and every Han layer that is there already, of a graph whose shapes are inferred.
+pub fn find(graph: &Graph) -> Result<Found, FindError> {
+    let opened = open::all(graph)?;
+    let mut found = find::search(&View::new(&opened.graph)?);
+    found.blocks.iter_mut().for_each(|block| opened.settle(block, graph));
+    found.han.iter_mut().for_each(|stack| opened.homes(&mut stack.nodes));
+    Ok(found)
+}
+
+/// Opens nodes that hide a block's ends ([`Block::opens`]) and infers the shapes inside. The search has to be done again
+/// on the result; a block keeps its id.
+pub fn open(graph: &mut Graph, nodes: &BTreeSet<NodeId>) -> Result<(), FindError> {
+    open::some(graph, nodes)?;
+    Ok(infer(graph)?)
 }
 
 impl Kind {

@@ -65,7 +65,7 @@ fn spelled_out(view: &View<'_>, end: CoreId) -> Option<Normed> {
                 reductions += 1;
                 reduced.clone_from(over);
             }
-            What::Map { .. } | What::Shift(_) | What::Scale(_) | What::Binary { .. } => {}
+            What::Map { .. } | What::Shift(_) | What::Scale(_) | What::Spread(_) | What::Binary { .. } => {}
             _ => return None,
         }
         open.extend(&core.reads);

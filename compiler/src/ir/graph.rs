@@ -168,6 +168,11 @@ impl Graph {
         &self.outputs
     }
 
+    /// Whether an id is one of this graph's values.
+    pub fn has(&self, id: ValueId) -> bool {
+        id.index() < self.values.len()
+    }
+
     /// A value.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]

@@ -67,7 +67,8 @@ impl Piece {
     }
 }
 
-/// Add, Sub, Mul, Div with a constant that varies along some atoms, and PRelu's slopes.
+/// Add, Sub, Mul, Div with a constant that varies along some atoms, and PRelu's slopes. A constant minus a value is a
+/// shift of its negative: an affine map all the same.
 fn vector(view: &mut View<'_>, id: NodeId, node: &Node, output: ValueId) -> Option<()> {
     let (x, constant, first) = match (view.data(node, 0), view.fixed(node, 1)) {
         (Some(x), Some(c)) => (x, c, true),
@@ -91,7 +92,7 @@ fn vector(view: &mut View<'_>, id: NodeId, node: &Node, output: ValueId) -> Opti
     let vector = Vector { along, constant, inverse };
     let what = match &*node.op_type {
         "Add" => What::Shift(vector),
-        "Sub" if first => What::Shift(vector),
+        "Sub" => What::Shift(vector),
         "Mul" => What::Scale(vector),
         "Div" if first => What::Scale(vector),
         "PRelu" if first => What::Slopes(vector),
@@ -151,7 +152,7 @@ fn binary(view: &mut View<'_>, id: NodeId, node: &Node, output: ValueId) -> Opti
 
 /// The layout of an element-wise combination: on each axis the operand that is not broadcast, and of two the one whose
 /// atoms were there first, so that a residual connection keeps the atoms of its trunk.
-pub(super) fn older(view: &View<'_>, a: &Layout, b: &Layout) -> Option<Layout> {
+fn older(view: &View<'_>, a: &Layout, b: &Layout) -> Option<Layout> {
     let rank = a.len().max(b.len());
     let axis = |l: &Layout, i: usize| (i + l.len()).checked_sub(rank).map(|i| l[i].clone()).unwrap_or_default();
     let pick = |i: usize| match (axis(a, i), axis(b, i)) {

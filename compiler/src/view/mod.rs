@@ -208,11 +208,6 @@ impl<'a> View<'a> {
         self.meant[id.index()].iter().copied()
     }
 
-    /// Whether the core's first value still means it: some nodes compute several cores and show only the last.
-    pub fn is_shown(&self, id: CoreId) -> bool {
-        !self.meant[id.index()].is_empty()
-    }
-
     /// The linear layer that a core is.
     pub fn linear(&self, id: CoreId) -> Option<&Linear> {
         match &self.core(id).what {

@@ -11,8 +11,6 @@ pub(super) fn read(view: &mut View<'_>, id: NodeId, node: &Node) -> Option<()> {
         ("", "RMSNormalization" | "SimplifiedLayerNormalization") => trailing(view, id, node, "rms"),
         ("", "InstanceNormalization" | "GroupNormalization") => grouped(view, id, node),
         ("", "BatchNormalization") => batch(view, id, node),
-        ("com.microsoft", "SkipLayerNormalization") => skip(view, id, node, "layer"),
-        ("com.microsoft", "SkipSimplifiedLayerNormalization") => skip(view, id, node, "rms"),
         ("", name) if name.starts_with("Reduce") => reduce(view, id, node),
         ("", "GlobalAveragePool") => reduce(view, id, node),
         ("ai.hanc", "Han" | "Householder") => reflection(view, id, node),
@@ -51,21 +49,6 @@ fn normed(view: &mut View<'_>, id: NodeId, node: &Node, x: Meaning, norm: Norm) 
     for &other in node.outputs.iter().skip(1).flatten() {
         view.opaque(other, Some(id), vec![x.core]);
     }
-    Some(())
-}
-
-/// The sum of two values (and a bias), normalised. The sum is a core of its own: the fourth result, if it is there.
-fn skip(view: &mut View<'_>, id: NodeId, node: &Node, name: &'static str) -> Option<()> {
-    let (a, b) = (view.data(node, 0)?, view.data(node, 1)?);
-    if !view.atoms.same_sizes(&a.layout, &b.layout) {
-        return None;
-    }
-    let (output, sum) = (node.output(0)?, node.output(3));
-    let (over, layout) = (a.layout.last()?.clone(), super::elementwise::older(view, &a.layout, &b.layout)?);
-    let add = What::Binary { op: "Add".into() };
-    let core = view.make(add, sum.unwrap_or(output), Some(id), layout.clone(), vec![a.core, b.core]);
-    let norm = Norm { name, channels: over.clone(), over };
-    view.make(What::Norm(norm), output, Some(id), layout, vec![core]);
     Some(())
 }
 

@@ -94,6 +94,7 @@ impl Model {
             nodes,
             parameters: 100,
             macs: Dim::scaled(1000, "N"),
+            opens: Default::default(),
             refusal: None,
         });
         self.top = y;
