@@ -228,6 +228,8 @@ impl Graph {
 
     /// Sets what is known of a value's type.
     pub fn set_type(&mut self, id: ValueId, dtype: Option<DType>, shape: Option<Shape>) {
+        let fresh = shape.iter().flatten().filter_map(|dim| dim.name()?.strip_prefix('?')?.parse().ok());
+        self.fresh = fresh.fold(self.fresh, u32::max);
         let value = &mut self.values[id.index()];
         (value.dtype, value.shape) = (dtype, shape);
     }
@@ -239,7 +241,7 @@ impl Graph {
 
     /// A dimension of which nothing is known, equal to itself only.
     pub fn fresh_dim(&mut self) -> Dim {
-        self.fresh += 1;
+        self.fresh = self.fresh.wrapping_add(1);
         Dim::symbol(&format!("?{}", self.fresh))
     }
 

@@ -6,6 +6,7 @@ mod graph;
 pub mod inline;
 mod literal;
 mod order;
+pub mod text;
 
 pub use dim::{Dim, Shape};
 pub use edit::NewNode;
