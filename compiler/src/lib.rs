@@ -2,10 +2,12 @@
 
 pub mod blocks;
 pub mod cli;
+pub mod compare;
 pub mod convert;
 pub mod count;
 pub mod error;
 pub mod eval;
+pub mod execute;
 pub mod fold;
 pub mod infer;
 pub mod inspect;
@@ -16,6 +18,7 @@ pub mod op;
 mod ops;
 pub mod output;
 pub mod peer;
+pub mod samples;
 pub mod specialise;
 pub mod tensors;
 pub mod view;

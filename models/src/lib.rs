@@ -20,6 +20,7 @@ pub use error::Error;
 pub use init::Init;
 pub use net::Weight;
 pub use options::{Entry, Opt};
+pub use rng::Stream;
 
 use hanc_proto::ModelFile;
 

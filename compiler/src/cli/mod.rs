@@ -8,16 +8,21 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hanc_proto::Limits;
 use serde_json::Value;
 
 use crate::error::{Failure, exit};
 
 mod completions;
+mod convert;
+mod data;
 mod explain;
-#[allow(dead_code)]
+mod inspect;
+mod model;
+mod run;
 mod text;
-#[allow(dead_code)]
 mod ui;
+mod verify;
 mod zoo;
 
 use ui::Ui;
@@ -54,6 +59,9 @@ struct Common {
     /// Seed of everything that is random; 0 by default
     #[arg(long, value_name = "N", global = true, help_heading = "Everywhere")]
     seed: Option<u64>,
+    /// Raise a limit on what files may claim: file-bytes, tensor-bytes, nodes, initializers, rank, name-bytes, depth
+    #[arg(long, value_name = "NAME=N", global = true, help_heading = "Everywhere")]
+    limit: Vec<String>,
     /// When to colour
     #[arg(long, value_name = "WHEN", global = true, default_value = "auto", help_heading = "Everywhere")]
     color: Color,
@@ -69,6 +77,10 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Inspect(inspect::Inspect),
+    Convert(convert::Convert),
+    Verify(verify::Verify),
+    Run(run::Run),
     Zoo(zoo::Zoo),
     Explain(explain::Explain),
     Completions(completions::Completions),
@@ -80,17 +92,23 @@ struct Outcome {
     text: String,
     json: Value,
     exit: u8,
+    /// What to say on standard error besides, where a check failed.
+    failure: Option<Failure>,
 }
 
 impl Outcome {
     fn new(text: impl Into<String>, json: Value) -> Outcome {
-        Outcome { text: text.into(), json, exit: 0 }
+        Outcome { text: text.into(), json, exit: 0, failure: None }
     }
 }
 
 impl Verb {
     fn run(&self, cx: &Ui) -> Result<Outcome, Failure> {
         match self {
+            Verb::Inspect(verb) => verb.run(cx),
+            Verb::Convert(verb) => verb.run(cx),
+            Verb::Verify(verb) => verb.run(cx),
+            Verb::Run(verb) => verb.run(cx),
             Verb::Zoo(verb) => verb.run(cx),
             Verb::Explain(verb) => verb.run(cx),
             Verb::Completions(verb) => verb.run(),
@@ -109,12 +127,38 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> ExitCode {
-    let ui = Ui::new(&cli.common);
+    let mut ui = Ui::new(&cli.common);
     ui::on_interrupt(&ui);
-    match cli.verb.run(&ui) {
+    let done = limits(&cli.common.limit).and_then(|limits| {
+        ui.limits = limits;
+        cli.verb.run(&ui)
+    });
+    match done {
         Ok(outcome) => ui.finish(&outcome),
         Err(failure) => ui.fail(&failure),
     }
+}
+
+/// The default limits, some of them set anew.
+fn limits(options: &[String]) -> Result<Limits, Failure> {
+    let mut limits = Limits::default();
+    for option in options {
+        let usage = || Failure::new("E101", option, "a limit is given as NAME=N, with a name that `hanc --help` lists");
+        let (name, number) = option.split_once('=').ok_or_else(usage)?;
+        let number: u64 = number.parse().map_err(|_| usage())?;
+        let count = usize::try_from(number).unwrap_or(usize::MAX);
+        match name {
+            "file-bytes" => limits.file_bytes = number,
+            "tensor-bytes" => limits.tensor_bytes = number,
+            "nodes" => limits.nodes = count,
+            "initializers" => limits.initializers = count,
+            "rank" => limits.rank = count,
+            "name-bytes" => limits.name_bytes = count,
+            "depth" => limits.depth = count.min(64),
+            _ => return Err(usage()),
+        }
+    }
+    Ok(limits)
 }
 
 /// Help and version are outcomes, everything else is a failure.

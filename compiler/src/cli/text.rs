@@ -25,14 +25,6 @@ impl Paint {
         self.wrap("1;31", text)
     }
 
-    pub fn green(self, text: &str) -> String {
-        self.wrap("32", text)
-    }
-
-    pub fn yellow(self, text: &str) -> String {
-        self.wrap("33", text)
-    }
-
     pub fn cyan(self, text: &str) -> String {
         self.wrap("36", text)
     }
@@ -111,6 +103,32 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     table.lines().map(|line| format!("  {}", line.trim_end())).collect::<Vec<_>>().join("\n")
 }
 
+/// Rows without a head.
+pub(super) fn plain(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(widest).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("  {}", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A list with commas, broken into lines of at most `width`.
+pub(super) fn wrapped(indent: &str, items: &[String], width: usize) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::from(indent));
+    for (i, item) in items.iter().enumerate() {
+        let comma = if i + 1 < items.len() { ", " } else { "" };
+        if line.len() > indent.len() && line.chars().count() + item.chars().count() + comma.len() > width {
+            lines.push(std::mem::replace(&mut line, String::from(indent)).trim_end().to_owned());
+        }
+        line += &format!("{item}{comma}");
+    }
+    lines.push(line);
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +155,7 @@ mod tests {
     fn tables_align() {
         let rows = vec![vec!["a".into(), "1".into()], vec!["bb".into(), "22".into()]];
         assert_eq!(table(&["name", ">n"], &rows), "  name   n\n  a      1\n  bb    22");
+        assert_eq!(plain(&rows), "  a   1\n  bb  22");
+        assert_eq!(wrapped(" ", &["aaa".into(), "bbb".into(), "c".into()], 9), " aaa,\n bbb, c");
     }
 }

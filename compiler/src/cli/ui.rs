@@ -18,7 +18,9 @@ pub(super) struct Ui {
     /// Threads that computations may take.
     pub threads: usize,
     /// Seed of everything that is random, where it is given.
-    pub seed: Option<u64>,
+    pub given_seed: Option<u64>,
+    /// What files may claim.
+    pub limits: hanc_proto::Limits,
     /// Colours of standard output.
     pub paint: Paint,
     /// Colours of standard error.
@@ -41,7 +43,8 @@ impl Ui {
             quiet: common.quiet,
             verbose: common.verbose,
             threads: threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1),
-            seed: common.seed,
+            given_seed: common.seed,
+            limits: hanc_proto::Limits::default(),
             paint: Paint(colour(io::stdout().is_terminal()) && !common.json),
             notes: Paint(colour(io::stderr().is_terminal())),
         }
@@ -50,7 +53,21 @@ impl Ui {
     /// For arguments that did not parse.
     pub fn plain(json: bool) -> Ui {
         let off = Paint(false);
-        Ui { json, quiet: false, verbose: false, threads: 1, seed: None, paint: off, notes: off }
+        Ui {
+            json,
+            quiet: false,
+            verbose: false,
+            threads: 1,
+            given_seed: None,
+            limits: hanc_proto::Limits::default(),
+            paint: off,
+            notes: off,
+        }
+    }
+
+    /// Seed of everything that is random.
+    pub fn seed(&self) -> u64 {
+        self.given_seed.unwrap_or(0)
     }
 
     /// Says something on standard error, unless asked to be quiet.
@@ -73,6 +90,9 @@ impl Ui {
             self.document(&outcome.json);
         } else if !outcome.text.is_empty() {
             print(&outcome.text);
+        }
+        if let Some(failure) = outcome.failure.as_ref().filter(|_| !self.json) {
+            say(&self.render(failure));
         }
         ExitCode::from(outcome.exit)
     }

@@ -49,7 +49,7 @@ impl Zoo {
 /// The model of a text such as `stem-mixer,mlp=2`; the seed is the run's where the text has none.
 pub(super) fn plan(spec: &str, ui: &Ui) -> Result<Blueprint, Failure> {
     let named = spec.split(',').any(|option| option.trim_start().starts_with("seed="));
-    let spec = match ui.seed {
+    let spec = match ui.given_seed {
         Some(seed) if !named => format!("{spec},seed={seed}"),
         _ => spec.to_owned(),
     };

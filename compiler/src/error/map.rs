@@ -3,9 +3,16 @@
 use hanc_runtime::reference::RunError;
 
 use super::{Coded, node};
+use crate::blocks::FindError;
+use crate::convert::ConvertError;
+use crate::execute::{ExecuteError, InputsError};
 use crate::infer::InferError;
+use crate::ir::CycleError;
+use crate::ir::inline::InlineError;
 use crate::lower::LowerError;
+use crate::onnx::{ExportError, ImportError};
 use crate::peer::PeerError;
+use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
 
 impl Coded for TensorError {
@@ -75,7 +82,7 @@ impl Coded for RunError {
     fn code(&self) -> &'static str {
         match self {
             RunError::Input { .. } => "E105",
-            RunError::Plan(_) => "E402",
+            RunError::Plan(error) => error.code(),
             RunError::Memory { .. } => "E703",
             RunError::Kernel { .. } => "E403",
         }
@@ -109,6 +116,220 @@ impl Coded for PeerError {
             PeerError::NotBuilt { .. } => "E604",
             PeerError::Load { .. } => "E605",
             PeerError::Run { .. } => "E606",
+        }
+    }
+}
+
+impl Coded for hanc_runtime::PlanError {
+    fn code(&self) -> &'static str {
+        "E402"
+    }
+}
+
+impl Coded for CycleError {
+    fn code(&self) -> &'static str {
+        "E301"
+    }
+}
+
+impl Coded for FindError {
+    fn code(&self) -> &'static str {
+        match self {
+            FindError::Cycle(error) => error.code(),
+            FindError::Inline(error) => error.code(),
+            FindError::Infer(error) => error.code(),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            FindError::Infer(error) => error.place(),
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            FindError::Infer(error) => error.message(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl Coded for InlineError {
+    fn code(&self) -> &'static str {
+        "E303"
+    }
+}
+
+impl Coded for InputsError {
+    fn code(&self) -> &'static str {
+        "E105"
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(format!("input \"{}\"", self.name))
+    }
+}
+
+impl Coded for SpecialiseError {
+    fn code(&self) -> &'static str {
+        match self {
+            SpecialiseError::Unknown { .. } | SpecialiseError::Shape { .. } | SpecialiseError::Free { .. } => "E105",
+            SpecialiseError::Inline(error) => error.code(),
+            SpecialiseError::Infer(error) => error.code(),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            SpecialiseError::Infer(error) => error.place(),
+            SpecialiseError::Shape { name, .. } | SpecialiseError::Free { name, .. } => {
+                Some(format!("input \"{name}\""))
+            }
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            SpecialiseError::Infer(error) => error.message(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The error inside another one, which adds nothing.
+macro_rules! inner {
+    ($self:ident, $error:ident => $body:expr) => {
+        match $self {
+            ExecuteError::Inputs($error) => $body,
+            ExecuteError::Specialise($error) => $body,
+            ExecuteError::Lower($error) => $body,
+            ExecuteError::Plan($error) => $body,
+            ExecuteError::Run($error) => $body,
+        }
+    };
+}
+
+impl Coded for ExecuteError {
+    fn code(&self) -> &'static str {
+        inner!(self, error => error.code())
+    }
+
+    fn place(&self) -> Option<String> {
+        inner!(self, error => error.place())
+    }
+
+    fn message(&self) -> String {
+        inner!(self, error => error.message())
+    }
+}
+
+impl Coded for hanc_proto::Error {
+    fn code(&self) -> &'static str {
+        use hanc_proto::Error;
+        match self {
+            Error::Io { action: "write", .. } => "E104",
+            Error::Io { .. } | Error::NotAFile { .. } => "E103",
+            Error::NotOnnx { .. } => "E201",
+            Error::Malformed { .. } => "E202",
+            Error::Tensor { .. } => "E203",
+            Error::External { .. } => "E204",
+            Error::Limit { .. } => "E704",
+            Error::TooLarge { .. } => "E705",
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        use hanc_proto::Error;
+        match self {
+            Error::Malformed { place, .. } => Some(place.clone()),
+            Error::Tensor { tensor, .. } | Error::External { tensor, .. } => Some(format!("tensor {tensor:?}")),
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        use hanc_proto::Error;
+        match self {
+            Error::Io { action, source, .. } => format!("cannot {action}: {source}"),
+            Error::NotAFile { what, .. } => format!("is {what}, not a model file"),
+            Error::NotOnnx { reason, .. } => format!("is not an ONNX model: {reason}"),
+            Error::Malformed { place, reason, .. } => format!("{place} cannot be read: {reason}"),
+            Error::Tensor { reason, .. } => reason.clone(),
+            Error::External { location, reason, .. } => format!("external data {location:?}: {reason}"),
+            Error::Limit { what, found, limit, .. } => format!("{what} is {found}, the limit is {limit}"),
+            Error::TooLarge { bytes, .. } => format!("the model takes {bytes} bytes, a protobuf file at most 2 GiB"),
+        }
+    }
+}
+
+impl Coded for ImportError {
+    fn code(&self) -> &'static str {
+        match self {
+            ImportError::File(error) => error.code(),
+            ImportError::Graph { .. } => "E205",
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            ImportError::File(error) => error.place(),
+            ImportError::Graph { place, .. } => Some(place.clone()),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            ImportError::File(error) => error.message(),
+            ImportError::Graph { message, .. } => message.clone(),
+        }
+    }
+}
+
+impl Coded for ExportError {
+    fn code(&self) -> &'static str {
+        match self {
+            ExportError::Cycle(error) => error.code(),
+            ExportError::Attribute { .. } => "E507",
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            ExportError::Cycle(_) => None,
+            ExportError::Attribute { place, op, .. } => Some(node(place, op)),
+        }
+    }
+}
+
+impl Coded for ConvertError {
+    fn code(&self) -> &'static str {
+        match self {
+            ConvertError::NothingMatched { .. } => "E501",
+            ConvertError::Select(_) => "E502",
+            ConvertError::Depth(_) | ConvertError::Offset(_) => "E503",
+            ConvertError::Init { .. } => "E504",
+            ConvertError::Emit { .. } => "E505",
+            ConvertError::Infer(_) => "E506",
+            ConvertError::Cycle(error) => error.code(),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            ConvertError::Init { block, .. } | ConvertError::Emit { block, .. } => Some(format!("block {block}")),
+            ConvertError::Infer(error) => error.place(),
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            ConvertError::Init { error, .. } => error.to_string(),
+            ConvertError::Emit { error, .. } => error.to_string(),
+            other => other.to_string(),
         }
     }
 }

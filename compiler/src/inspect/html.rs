@@ -239,7 +239,7 @@ mod tests {
         let (_, y) = g.add_node(NewNode::new("Relu", [x]).named(name), &["y"]);
         g.set_outputs(y);
         let found = Found::default();
-        page(&g, &found, &report(&g, &found, &About { path: name.to_owned(), ..About::default() }))
+        page(&g, &found, &report(&g, &g, &found, &About { path: name.to_owned(), ..About::default() }))
     }
 
     #[test]

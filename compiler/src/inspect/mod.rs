@@ -135,16 +135,17 @@ pub struct Han {
 /// Layers that the paper puts in a block's place.
 pub const DEPTH: u64 = 2;
 
-/// Everything about an inferred graph and what was found in it.
-pub fn report(graph: &Graph, found: &Found, about: &About) -> Report {
-    let (macs, macs_unknown) = count::macs(graph, &found.han);
+/// Everything about an inferred graph and what was found in it. Parameters and multiply-adds are counted on `flat`, the
+/// same graph with the calls of its functions inlined.
+pub fn report(graph: &Graph, flat: &Graph, found: &Found, about: &About) -> Report {
+    let (macs, macs_unknown) = count::macs(flat, &found.han);
     Report {
         model: Model {
             path: about.path.clone(),
             ir_version: about.ir_version,
             opset: graph.opsets.clone(),
             producer: about.producer.clone(),
-            parameters: count::parameters(graph, &found.han),
+            parameters: count::parameters(flat, &found.han),
             macs,
             macs_unknown,
             bytes: about.bytes,
@@ -243,16 +244,24 @@ impl Report {
 /// Kinds that `mlp-blocks` stands for.
 const MLP_BLOCKS: [&str; 3] = ["mixer-token", "mixer-channel", "ffn"];
 
+/// The kinds of blocks that are to be replaced first: those of the paper where there are any.
+pub fn advised(report: &Report) -> Vec<&'static str> {
+    let mut kinds: Vec<_> = report.replaceable().map(|block| block.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.iter().any(|kind| MLP_BLOCKS.contains(kind)) {
+        kinds.retain(|kind| MLP_BLOCKS.contains(kind));
+    }
+    kinds
+}
+
 impl Report {
     /// The command to run next: one that replaces what can be replaced.
     pub fn command(&self) -> Option<String> {
-        let mut kinds: Vec<_> = self.replaceable().map(|block| block.kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        let kinds = match kinds.iter().any(|kind| MLP_BLOCKS.contains(kind)) {
-            true => "mlp-blocks".to_owned(),
-            false if kinds.is_empty() => return None,
-            false => kinds.join(","),
+        let kinds = advised(self);
+        let kinds = match kinds.first()? {
+            kind if MLP_BLOCKS.contains(kind) => "mlp-blocks".to_owned(),
+            _ => kinds.join(","),
         };
         Some(format!("hanc convert {} --replace {kinds} -o light.onnx", quoted(&self.model.path)))
     }
