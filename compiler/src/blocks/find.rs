@@ -148,22 +148,21 @@ fn norm_name(view: &View<'_>, candidate: &Candidate) -> Option<String> {
     if let Some(norm) = &chain.norm {
         return Some(norm.name.to_owned());
     }
-    let normed = |id: &CoreId| trace_post(view, *id, chain.output);
-    if chain.residual && view.users(chain.output).iter().any(normed) {
+    if chain.residual && trace::norm(view, chain.input).is_some() && is_normed(view, chain.output) {
         return Some("post".to_owned());
     }
     let batch = |id: &CoreId| matches!(&view.core(*id).what, What::Norm(n) if n.name == "batch");
     chain.linears.iter().any(|l| view.users(*l).iter().any(batch)).then(|| "batch".to_owned())
 }
 
-/// Whether a reader of a value normalises it, in one node or beginning with its mean.
-fn trace_post(view: &View<'_>, reader: CoreId, of: CoreId) -> bool {
-    match &view.core(reader).what {
-        What::Norm(norm) => norm.name != "batch",
-        What::Reduce { .. } => {
-            view.users(of).iter().any(|u| matches!(&view.core(*u).what, What::Binary { op } if op == "Sub"))
-        }
-        _ => false,
+/// Whether all that reads a value is one norm, in one node or spelled out.
+fn is_normed(view: &View<'_>, value: CoreId) -> bool {
+    let users = view.users(value);
+    let reduced = |id: &&CoreId| matches!(view.core(**id).what, What::Reduce { .. });
+    let centred = |id: &CoreId| matches!(&view.core(*id).what, What::Binary { op } if op == "Sub");
+    match users {
+        [user] => matches!(&view.core(*user).what, What::Norm(norm) if norm.name != "batch"),
+        _ => users.iter().any(|u| reduced(&u)) && users.iter().all(|u| reduced(&u) || centred(u)),
     }
 }
 

@@ -16,29 +16,28 @@ pub(super) struct Ports {
 }
 
 /// The ports of a chain that mixes `over` and makes `out`; `None` if no value of the input is laid out like one of the
-/// output.
+/// output. Of several layouts one in which the norm's result is there too is best.
 pub(super) fn ports(view: &View<'_>, chain: &Chain, over: &[Atom], out: &[Atom]) -> Option<Ports> {
-    let (input, output) = match chain.residual {
-        true => pair(view, chain.input, over, chain.output, over)?,
-        false => pair(view, chain.input, over, chain.output, out)?,
-    };
-    let layout = view.meaning(input.value)?.layout.clone();
-    let branch = match chain.residual {
-        true => like(view, chain.branch, out, &layout, &input.axes)?,
-        false => output.clone(),
-    };
-    let normed = chain.norm.as_ref().and_then(|_| like(view, chain.head, over, &layout, &input.axes));
-    Some(Ports { input, normed, branch, output })
+    let mut found = view.values_of(chain.input).filter_map(|value| ports_from(view, chain, value, over, out));
+    let first = found.next()?;
+    if first.normed.is_some() || chain.norm.is_none() {
+        return Some(first);
+    }
+    found.find(|ports| ports.normed.is_some()).or(Some(first))
 }
 
-/// The first values of two cores whose layouts correspond.
-fn pair(view: &View<'_>, a: CoreId, of_a: &[Atom], b: CoreId, of_b: &[Atom]) -> Option<(Port, Port)> {
-    view.values_of(a).find_map(|value| {
-        let layout = &view.meaning(value)?.layout;
-        let axes = view.atoms.axes(layout, of_a)?;
-        let other = like(view, b, of_b, layout, &axes)?;
-        Some((Port { value, axes }, other))
-    })
+/// The ports of a chain that begins at this value.
+fn ports_from(view: &View<'_>, chain: &Chain, value: ValueId, over: &[Atom], out: &[Atom]) -> Option<Ports> {
+    let layout = &view.meaning(value)?.layout;
+    let axes = view.atoms.axes(layout, over)?;
+    let made = if chain.residual { over } else { out };
+    let output = like(view, chain.output, made, layout, &axes)?;
+    let branch = match chain.residual {
+        true => like(view, chain.branch, out, layout, &axes)?,
+        false => output.clone(),
+    };
+    let normed = chain.norm.as_ref().and_then(|_| like(view, chain.head, over, layout, &axes));
+    Some(Ports { input: Port { value, axes }, normed, branch, output })
 }
 
 /// The first value of a core that is laid out like `layout`, with `mixed` where that has `axes`.
