@@ -7,6 +7,7 @@ pub mod inline;
 mod literal;
 mod order;
 pub mod text;
+pub mod verify;
 
 pub use dim::{Dim, Shape};
 pub use edit::NewNode;

@@ -24,6 +24,7 @@ mod random;
 mod reduce;
 mod reshape;
 mod resize;
+mod select;
 mod shape;
 mod slice;
 mod support;
@@ -50,6 +51,7 @@ pub static FAMILIES: &[&[Op]] = &[
     gather::OPS,
     shape::OPS,
     random::OPS,
+    select::OPS,
     reduce::OPS,
     lines::OPS,
     einsum::OPS,
