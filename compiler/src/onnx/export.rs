@@ -124,31 +124,23 @@ fn node(graph: &Graph, node: &Node, old: &GraphFile) -> Result<Kept<NodeProto>, 
 
 /// Removes the initializers that nobody reads any more, adds the new ones, and returns the names of the removed.
 fn initializers(graph: &Graph, file: &mut GraphFile, was_read: &BTreeSet<&str>) -> BTreeSet<String> {
-    let mut kept = BTreeSet::new();
-    for (id, value) in graph.values() {
-        let Source::Constant(constant) = &value.source else { continue };
-        let used = !graph.users(id).is_empty() || graph.is_output(id);
-        match constant.origin {
-            Some(origin) if used || !was_read.contains(&*value.name) => drop(kept.insert(origin)),
-            None if used => file.initializers.push(Kept::new(attributes::tensor(&value.name, constant))),
-            _ => {}
-        }
-    }
+    let used = |id: ValueId| !graph.users(id).is_empty() || graph.is_output(id);
     let mut gone = BTreeSet::new();
-    let mut index = 0;
-    let of_file = graph.values().filter_map(|(_, v)| match &v.source {
-        Source::Constant(c) => c.origin,
-        _ => None,
-    });
-    let known: BTreeSet<u32> = of_file.collect();
     file.initializers.retain(|tensor: &Kept<TensorProto>| {
-        let keep = !known.contains(&index) || kept.contains(&index);
+        let keep = !was_read.contains(tensor.name()) || graph.find(tensor.name()).is_none_or(used);
         if !keep {
             gone.insert(tensor.name().to_owned());
         }
-        index += 1;
         keep
     });
+    for (id, value) in graph.values() {
+        if let Source::Constant(constant) = &value.source
+            && constant.origin.is_none()
+            && used(id)
+        {
+            file.initializers.push(Kept::new(attributes::tensor(&value.name, constant)));
+        }
+    }
     gone
 }
 
