@@ -4,6 +4,8 @@ use std::fmt;
 
 mod codes;
 mod map;
+#[cfg(test)]
+mod tests;
 
 pub use codes::CODES;
 
@@ -129,27 +131,4 @@ impl Failure {
 /// `node "/blocks.3/Add" (Add)`, the spelling of places.
 pub fn node(name: &str, op: &str) -> String {
     format!("node \"{name}\" ({op})")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_unique_ordered_and_complete() {
-        assert!(CODES.windows(2).all(|pair| pair[0].code < pair[1].code));
-        for row in CODES {
-            assert!(row.code.len() == 4 && row.code.starts_with('E'), "{}", row.code);
-            assert!((1..=6).contains(&row.exit), "{}", row.code);
-            let texts = [row.title, row.stage, row.cause, row.help, row.example];
-            assert!(texts.iter().all(|text| !text.is_empty()), "{}", row.code);
-        }
-    }
-
-    #[test]
-    fn json_has_the_five_keys() {
-        let json = Failure::new("E103", "x.onnx", "gone").json();
-        let keys: Vec<_> = json["error"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys, ["code", "stage", "place", "message", "help"]);
-    }
 }

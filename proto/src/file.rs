@@ -201,7 +201,11 @@ impl Reader<'_> {
 
     /// Says what the bytes are, where they are plainly something else.
     fn looks_like_onnx(&self, bytes: &Bytes) -> Result<(), Error> {
-        const OTHERS: [(&[u8], &str); 8] = [
+        const OTHERS: [(&[u8], &str); 12] = [
+            (b"<!DOCTYPE", "a web page: the download failed, perhaps"),
+            (b"<!doctype", "a web page: the download failed, perhaps"),
+            (b"<html", "a web page: the download failed, perhaps"),
+            (b"<?xml", "an XML file"),
             (b"\x89PNG", "a PNG picture"),
             (b"\xff\xd8\xff", "a JPEG picture"),
             (b"PK\x03\x04", "a zip archive (a PyTorch file, perhaps: export it to ONNX first)"),

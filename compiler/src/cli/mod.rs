@@ -118,8 +118,11 @@ impl Verb {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let mut args: Vec<OsString> = std::env::args_os().collect();
     let json = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+    if args.iter().skip(1).find(|arg| *arg != "--json").is_some_and(|verb| verb == "help") {
+        args.retain(|arg| arg != "--json");
+    }
     match Cli::try_parse_from(&args) {
         Ok(cli) => run(&cli),
         Err(error) => misused(&error, &Ui::plain(json)),
