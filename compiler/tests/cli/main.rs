@@ -1,0 +1,9 @@
+//! The program from outside: exit codes, one JSON document in every outcome, messages that name the file, and what is
+//! written.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod calls;
+mod files;
+mod verbs;
