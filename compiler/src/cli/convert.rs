@@ -14,7 +14,7 @@ use crate::blocks::{self, Found};
 use crate::convert::{self, ConvertError, Converted, Emit, Init, Options, Origin, Selection, select};
 use crate::error::Failure;
 use crate::ir::{Graph, NodeId};
-use crate::onnx::{self, Addition};
+use crate::onnx;
 
 /// Rewrites the chosen blocks into Han layers; everything else keeps its nodes, names and weights.
 #[derive(Debug, Args)]
@@ -196,14 +196,8 @@ fn find(model: &Loaded, graph: &Graph) -> Result<Found, Failure> {
 
 fn save(model: &Loaded, converted: &Converted, output: &Path) -> Result<(), Failure> {
     let name = || output.display().to_string();
-    let addition = Addition {
-        metadata: converted.metadata.clone().into_iter().collect(),
-        opsets: converted.graph.opsets.clone(),
-        ir_version: converted.ir_version,
-        ..Addition::default()
-    };
-    let file =
-        onnx::export(&converted.graph, Some(&model.file), &addition).map_err(|e| Failure::at(&*model.name, &e))?;
+    let file = onnx::export(&converted.graph, Some(&model.file), &converted.addition());
+    let file = file.map_err(|e| Failure::at(&*model.name, &e))?;
     crate::output::announce(output);
     file.save(output, &SaveOptions::default()).map_err(|e| Failure::at(name(), &e))?;
     Ok(())

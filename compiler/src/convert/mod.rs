@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::blocks::{Block, Found, Kind};
 use crate::infer::{self, InferError};
 use crate::ir::{CycleError, Graph};
+use crate::onnx::Addition;
 
 pub mod apply;
 pub mod emit;
@@ -133,6 +134,14 @@ pub enum ConvertError {
     Cycle(#[from] CycleError),
 }
 
+impl Converted {
+    /// What the written file gets besides the graph.
+    pub fn addition(&self) -> Addition {
+        let metadata = self.metadata.clone().into_iter().collect();
+        Addition { metadata, ir_version: self.ir_version, ..Addition::default() }
+    }
+}
+
 /// Replaces the blocks that the options select. `graph` is inferred; `found` is what a search found in it.
 pub fn convert(graph: &Graph, found: &Found, origin: &Origin, options: &Options) -> Result<Converted, ConvertError> {
     check(options)?;
@@ -145,6 +154,7 @@ pub fn convert(graph: &Graph, found: &Found, origin: &Origin, options: &Options)
     for id in applied.iter().flat_map(|applied| &applied.made) {
         infer::infer_node(&mut after, *id)?;
     }
+    after.order()?;
     let report = report::report(graph, &after, found, &selected, &applied, options);
     let metadata = metadata::metadata(&report, origin, options);
     let ir_version = if options.emit == Emit::Function { function::IR_VERSION } else { 0 };

@@ -1,5 +1,6 @@
 //! What a conversion did, for programs and for people.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -10,7 +11,9 @@ use super::apply::{self, Applied};
 use super::select::{self, Selected};
 use crate::blocks::{Block, Found, HanStack};
 use crate::count;
-use crate::ir::{Attr, Constant, Graph, NodeId};
+use crate::infer::infer;
+use crate::ir::inline::inline_all;
+use crate::ir::{Attr, Constant, Graph, Node, NodeId};
 
 /// A figure before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -91,17 +94,35 @@ pub(super) fn report(
     let had = &found.han;
     let new = pairs().map(|(block, applied)| stack(before, block, applied, options));
     let have: Vec<_> = had.iter().cloned().chain(new).collect();
+    let (flat_before, flat_after) = (flat(before), flat(after));
     let refused =
         |r: &select::Refused| Refused { id: r.id.clone(), reason: r.reason.to_string(), code: r.reason.code() };
     Report {
         output: None,
         replaced: selected.chosen.iter().map(|block| block.id.clone()).collect(),
         refused: selected.refused.iter().map(refused).collect(),
-        parameters: Change { before: count::parameters(before, had), after: count::parameters(after, &have) },
-        macs: Change { before: count::macs(before, had).0, after: count::macs(after, &have).0 },
+        parameters: Change {
+            before: count::parameters(&flat_before, had),
+            after: count::parameters(&flat_after, &have),
+        },
+        macs: Change { before: count::macs(&flat_before, had).0, after: count::macs(&flat_after, &have).0 },
         bytes: Change { before: count::bytes(before), after: count::bytes(after) },
         max_abs_diff_untouched: max_abs_diff_untouched(before, after),
         blocks: pairs().map(|(block, applied)| replaced(before, block, applied, options)).collect(),
+    }
+}
+
+/// The graph with the calls of functions that hanc does not know as operators inlined, so that what they hold is
+/// counted; as it is where that cannot be done.
+fn flat(graph: &Graph) -> Cow<'_, Graph> {
+    let is_call = |node: &Node| node.op.is_none();
+    if graph.functions.is_empty() || !graph.nodes().any(|(_, node)| is_call(node)) {
+        return Cow::Borrowed(graph);
+    }
+    let mut flat = graph.clone();
+    match inline_all(&mut flat).is_ok() && infer(&mut flat).is_ok() {
+        true => Cow::Owned(flat),
+        false => Cow::Borrowed(graph),
     }
 }
 

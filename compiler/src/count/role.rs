@@ -7,7 +7,7 @@ use crate::ir::{Graph, Node, ValueId};
 pub(super) enum Role {
     /// A weight, bias, scale or shift.
     Weight,
-    /// One of those if it has a rank; a number of the formula otherwise.
+    /// One of those if it has several elements; a number of the formula otherwise.
     Wide,
     /// Nothing that is trained.
     None,
@@ -53,6 +53,7 @@ pub(super) fn role(graph: &Graph, node: &Node, i: usize) -> Role {
     }
     match op {
         "Einsum" => Role::Weight,
+        "Add" if is_narrow_bias(graph, node, i) => Role::Weight,
         "Sub" | "Div" if i == 1 && is_model_input(graph, node.input(0)) => Role::None,
         "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Concat" => Role::Wide,
         "Gather" | "Expand" | "Tile" if i == 0 => Role::Wide,
@@ -95,10 +96,22 @@ fn is_model_input(graph: &Graph, id: Option<ValueId>) -> bool {
     graph.inputs().contains(&cast.and_then(|n| n.input(0)).unwrap_or(id))
 }
 
-/// Whether a value is a number of a formula: a scalar, or one element that a Constant node holds.
+/// The bias of a linear layer with one output.
+fn is_narrow_bias(graph: &Graph, node: &Node, i: usize) -> bool {
+    let narrow = |id: ValueId| {
+        let shape = graph.value(id).shape.as_ref();
+        shape.and_then(|shape| shape.last()?.size()) == Some(1)
+    };
+    let is_product = |id: ValueId| {
+        let producer = graph.producer(id).map(|(n, _)| graph.node(n));
+        producer.is_some_and(|n| n.is("MatMul") || n.is("Einsum"))
+    };
+    let (Some(this), Some(other)) = (node.input(i), node.input(1 - i.min(1))) else { return false };
+    narrow(this) && narrow(other) && is_product(other)
+}
+
+/// Whether a value has one element, so that it is a number of a formula.
 pub(super) fn is_number(graph: &Graph, id: ValueId) -> bool {
     let shape = graph.value(id).shape.as_ref();
-    let single = shape.is_some_and(|shape| shape.iter().all(|dim| dim.size() == Some(1)));
-    let scalar = shape.is_some_and(Vec::is_empty);
-    scalar || single && graph.constant(id).is_none()
+    shape.is_some_and(|shape| shape.iter().all(|dim| dim.size() == Some(1)))
 }

@@ -6,6 +6,7 @@ use hanc_proto::onnx::{AttributeProto, TensorProto};
 use hanc_proto::{Error, ModelFile};
 
 use crate::ir::{Attr, Constant};
+use crate::op::AttrKind;
 use crate::ops::types;
 
 /// A tensor of the file as a constant; its bytes stay where they are.
@@ -60,6 +61,24 @@ fn untyped(proto: &AttributeProto) -> Attr {
         _ if !proto.floats.is_empty() => Attr::Floats(proto.floats.clone()),
         _ => Attr::Opaque,
     }
+}
+
+/// An attribute that refers to one of the function that its node stands in.
+pub(super) fn reference(name: &str, of: &str, kind: AttrKind) -> AttributeProto {
+    let mut proto =
+        AttributeProto { name: Some(name.to_owned()), ref_attr_name: Some(of.to_owned()), ..AttributeProto::default() };
+    proto.set_type(match kind {
+        AttrKind::Int(_) => AttributeType::Int,
+        AttrKind::Float(_) => AttributeType::Float,
+        AttrKind::Str(_) => AttributeType::String,
+        AttrKind::Ints => AttributeType::Ints,
+        AttrKind::Floats => AttributeType::Floats,
+        AttrKind::Strs => AttributeType::Strings,
+        AttrKind::Tensor => AttributeType::Tensor,
+        AttrKind::Graph => AttributeType::Graph,
+        AttrKind::Other => AttributeType::Undefined,
+    });
+    proto
 }
 
 /// An attribute of a new node; `None` for one that only a file can hold (nested graphs).

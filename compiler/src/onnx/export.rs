@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hanc_proto::onnx::tensor_shape_proto::{Dimension, dimension};
 use hanc_proto::onnx::{
-    FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, type_proto,
+    AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 use hanc_proto::{GraphFile, Kept, ModelFile};
 
 use super::attributes;
-use crate::ir::{CycleError, Graph, Node, Source, ValueId};
+use crate::ir::{Attr, CycleError, Function, FunctionKey, Graph, Node, Source, ValueId};
 use crate::ops::types;
 
 /// Why a graph cannot be written.
@@ -38,8 +38,6 @@ pub struct Addition {
     pub metadata: Vec<(String, String)>,
     /// Versions of further operator domains.
     pub opsets: BTreeMap<String, i64>,
-    /// Model-local functions.
-    pub functions: Vec<FunctionProto>,
     /// Lowest IR version that the additions need.
     pub ir_version: i64,
 }
@@ -50,7 +48,7 @@ pub fn export(graph: &Graph, source: Option<&ModelFile>, addition: &Addition) ->
     let mut file = source.cloned().unwrap_or_default();
     let old = file.graph.clone();
     file.header = header(graph, source, addition);
-    file.functions.extend(addition.functions.iter().cloned().map(Kept::new));
+    file.functions.extend(functions(graph, source)?);
     file.graph.nodes = nodes(graph, &old)?;
     let was_read = old.nodes.iter().flat_map(|n| n.input.iter().map(String::as_str)).collect();
     let gone = initializers(graph, &mut file.graph, &was_read);
@@ -67,8 +65,8 @@ fn header(graph: &Graph, source: Option<&ModelFile>, addition: &Addition) -> Mod
         ..ModelProto::default()
     };
     let mut header = source.map_or_else(fresh, |file| file.header.clone());
-    for (domain, version) in &addition.opsets {
-        if !header.opset_import.iter().any(|o| o.domain() == domain) {
+    for (domain, version) in graph.opsets.iter().chain(&addition.opsets) {
+        if !header.opset_import.iter().any(|o| normal(o.domain()) == normal(domain)) {
             header.opset_import.push(opset(domain, *version));
         }
     }
@@ -102,13 +100,6 @@ fn node(graph: &Graph, node: &Node, old: &GraphFile) -> Result<Kept<NodeProto>, 
         }
         return Ok(kept);
     }
-    let attribute = node.attrs.iter().map(|(name, attr)| {
-        attributes::proto(name, attr).ok_or_else(|| ExportError::Attribute {
-            place: node.place(graph),
-            op: node.op_type.to_string(),
-            attribute: name.clone(),
-        })
-    });
     let text = |s: &str| (!s.is_empty()).then(|| s.to_owned());
     Ok(Kept::new(NodeProto {
         input,
@@ -117,9 +108,58 @@ fn node(graph: &Graph, node: &Node, old: &GraphFile) -> Result<Kept<NodeProto>, 
         op_type: text(&node.op_type),
         domain: text(&node.domain),
         overload: text(&node.overload),
-        attribute: attribute.collect::<Result<_, _>>()?,
+        attribute: attributes(graph, node)?,
         ..NodeProto::default()
     }))
+}
+
+fn attributes(graph: &Graph, node: &Node) -> Result<Vec<AttributeProto>, ExportError> {
+    let attribute = |(name, attr): (&String, &Attr)| {
+        let proto = match attr {
+            Attr::Reference(of) => {
+                let spec = node.op.and_then(|op| op.attr(name, graph.version(node)));
+                spec.map(|spec| attributes::reference(name, of, spec.kind))
+            }
+            attr => attributes::proto(name, attr),
+        };
+        proto.ok_or_else(|| ExportError::Attribute {
+            place: node.place(graph),
+            op: node.op_type.to_string(),
+            attribute: name.clone(),
+        })
+    };
+    node.attrs.iter().map(attribute).collect()
+}
+
+/// The functions that the file does not have yet.
+fn functions(graph: &Graph, source: Option<&ModelFile>) -> Result<Vec<Kept<FunctionProto>>, ExportError> {
+    let had = source.into_iter().flat_map(|file| &file.functions);
+    let had: BTreeSet<_> = had.map(|f| (normal(f.domain()), f.name(), f.overload())).collect();
+    let new = graph.functions.iter().filter(|((d, n, o), _)| !had.contains(&(normal(d), n.as_str(), o.as_str())));
+    new.map(|(key, f)| Ok(Kept::new(function(key, f)?))).collect()
+}
+
+fn function(key: &FunctionKey, function: &Function) -> Result<FunctionProto, ExportError> {
+    let body = &function.body;
+    let names = |ids: &[ValueId]| ids.iter().map(|id| body.value(*id).name.to_string()).collect();
+    let defaults = function.defaults.iter().filter_map(|(name, attr)| attributes::proto(name, attr));
+    Ok(FunctionProto {
+        name: Some(key.1.clone()),
+        domain: Some(key.0.clone()),
+        overload: (!key.2.is_empty()).then(|| key.2.clone()),
+        input: names(body.inputs()),
+        output: names(body.outputs()),
+        attribute: function.attributes.clone(),
+        attribute_proto: defaults.collect(),
+        node: nodes(body, &GraphFile::default())?.iter().map(|node| NodeProto::clone(node)).collect(),
+        opset_import: body.opsets.iter().map(|(domain, version)| opset(domain, *version)).collect(),
+        ..FunctionProto::default()
+    })
+}
+
+/// ONNX's own domain has two names.
+fn normal(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
 }
 
 /// Removes the initializers that nobody reads any more, adds the new ones, and returns the names of the removed.

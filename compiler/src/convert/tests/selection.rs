@@ -89,7 +89,7 @@ fn report_lists_both() {
     assert_eq!(json["refused"][0]["id"], "ffn.1");
     assert_eq!(json["refused"][0]["code"], "width-changes");
     assert_eq!(json["max_abs_diff_untouched"], 0.0);
-    assert_eq!(json["parameters"], serde_json::json!({"before": 12, "after": 51}));
+    assert_eq!(json["parameters"], serde_json::json!({"before": 0, "after": 48}));
     let text = converted.report.text();
     assert!(text.contains("ffn (axis -1) → 2 Han") && text.contains("not replaced: ffn.1: the width"), "{text}");
     let html = converted.report.html("a <model>");
