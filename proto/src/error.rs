@@ -1,22 +1,21 @@
 //! What can be wrong with a file.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-/// Why a model could not be read or written. Every message names the file, where there is one.
-#[derive(Debug, thiserror::Error)]
+/// Why a model could not be read or written. Every message names the file, where there is one, and says what to do.
+#[derive(Debug)]
 pub enum Error {
     /// The operating system said no.
-    #[error("{}: cannot {action}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried: `open`, `write` …
+        /// What was tried: `open`, `map` or `write`.
         action: &'static str,
         /// What the system said.
         source: std::io::Error,
     },
     /// The path names something that is not a regular file.
-    #[error("{}: is {what}, not a model file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -24,7 +23,6 @@ pub enum Error {
         what: &'static str,
     },
     /// The bytes are something else than an ONNX model.
-    #[error("{}: is not an ONNX model: {reason}", name(path))]
     NotOnnx {
         /// The file.
         path: Option<PathBuf>,
@@ -32,17 +30,15 @@ pub enum Error {
         reason: String,
     },
     /// The bytes break off or do not parse.
-    #[error("{}: {place} cannot be read: {reason}", name(path))]
     Malformed {
         /// The file.
         path: Option<PathBuf>,
-        /// Which message: `node 12`, `initializer "w"`.
+        /// Which message: `node 12`, `initializer 3`.
         place: String,
         /// What the parser said.
         reason: String,
     },
     /// A tensor whose parts do not fit together.
-    #[error("{}: tensor {tensor:?}: {reason}", name(path))]
     Tensor {
         /// The file.
         path: Option<PathBuf>,
@@ -52,7 +48,6 @@ pub enum Error {
         reason: String,
     },
     /// External data that must not or cannot be read.
-    #[error("{}: tensor {tensor:?}: external data {location:?}: {reason}", name(path))]
     External {
         /// The model file.
         path: Option<PathBuf>,
@@ -64,7 +59,6 @@ pub enum Error {
         reason: String,
     },
     /// More than the limits allow.
-    #[error("{}: {what} is {found}, the limit is {limit}", name(path))]
     Limit {
         /// The file.
         path: Option<PathBuf>,
@@ -75,8 +69,7 @@ pub enum Error {
         /// What is allowed.
         limit: u64,
     },
-    /// The model does not fit into one protobuf file and external data was not allowed.
-    #[error("{}: the model takes {bytes} bytes, a protobuf file at most 2 GiB: allow external data", path.display())]
+    /// The model does not fit into one protobuf file and external data was not allowed, or would not help.
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -85,6 +78,76 @@ pub enum Error {
     },
 }
 
-fn name(path: &Option<PathBuf>) -> String {
-    path.as_ref().map_or("model".to_owned(), |path| path.display().to_string())
+impl Error {
+    /// The file, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Error::Io { path, .. } | Error::NotAFile { path, .. } | Error::TooLarge { path, .. } => Some(path),
+            Error::NotOnnx { path, .. }
+            | Error::Malformed { path, .. }
+            | Error::Tensor { path, .. }
+            | Error::External { path, .. }
+            | Error::Limit { path, .. } => path.as_deref(),
+        }
+    }
+
+    /// Where in the file it is, where that can be said.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Error::Malformed { place, .. } => Some(place.clone()),
+            Error::Tensor { tensor, .. } | Error::External { tensor, .. } => Some(format!("tensor {tensor:?}")),
+            _ => None,
+        }
+    }
+
+    /// What is wrong, without file and place.
+    pub fn message(&self) -> String {
+        match self {
+            Error::Io { action, source, .. } => format!("cannot {action} it: {source}"),
+            Error::NotAFile { what, .. } => format!("it is {what}, not a model file"),
+            Error::NotOnnx { reason, .. } => format!("it is not an ONNX model: {reason}"),
+            Error::Malformed { reason, .. } => format!("it cannot be read: {reason}"),
+            Error::Tensor { reason, .. } => reason.clone(),
+            Error::External { location, reason, .. } => format!("external data {location:?}: {reason}"),
+            Error::Limit { what, found, limit, .. } => format!("{what} is {found}, the limit is {limit}"),
+            Error::TooLarge { bytes, .. } => format!("it would take {bytes} bytes, a protobuf file at most 2 GiB"),
+        }
+    }
+
+    /// What to do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Error::Io { action: "write", .. } => "give a file in a folder that exists, is writable and has room",
+            Error::Io { .. } => "check the path and its permissions",
+            Error::NotAFile { .. } => "give the path of the .onnx file itself",
+            Error::NotOnnx { .. } => "give the .onnx file itself, exported and downloaded completely",
+            Error::Malformed { .. } => "the file is damaged or cut off: download or export it again",
+            Error::Tensor { .. } => "export the model again",
+            Error::External { .. } => "put the data file into the model's folder, as a plain file of its own",
+            Error::Limit { .. } => "raise that limit if you trust the file",
+            Error::TooLarge { .. } => "let weights go to a data file beside the model",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path() {
+            Some(path) => write!(f, "{}: ", path.display())?,
+            None => f.write_str("model: ")?,
+        }
+        if let Some(place) = self.place() {
+            write!(f, "{place}: ")?;
+        }
+        write!(f, "{}; {}", self.message(), self.help())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }

@@ -7,13 +7,22 @@
 mod error;
 mod external;
 mod file;
+mod gauge;
 mod kept;
 mod limits;
+mod map;
 #[allow(missing_docs, clippy::all)]
+#[rustfmt::skip] // As it was generated: a test compares it with the schema.
 pub mod onnx;
+mod read;
 mod save;
+mod schema;
+mod sniff;
+mod temporary;
 mod tensor;
+pub mod visit;
 mod wire;
+mod write;
 
 pub use error::Error;
 pub use file::{GraphFile, ModelFile};

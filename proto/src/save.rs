@@ -1,21 +1,21 @@
-//! Writing: verbatim ranges are streamed, a temporary file is renamed over the target when it is whole.
+//! Saving: verbatim ranges are streamed, temporary files are renamed over the targets when both are whole.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::collections::HashMap;
+use std::io::{BufWriter, Error as IoError, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use prost::Message;
+use bytes::Bytes;
 
-use crate::file::GraphFile;
-use crate::onnx::tensor_proto::DataLocation;
+use crate::onnx::tensor_proto::{DataLocation, DataType};
 use crate::onnx::{StringStringEntryProto, TensorProto};
-use crate::{Error, Kept, ModelFile, wire};
+use crate::temporary::{Temporary, beside};
+use crate::write::Instead;
+use crate::{Error, ModelFile, visit};
 
 /// Where weights go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum External {
-    /// Into a file beside the model if the source had it so, or if one file would pass 2 GiB.
+    /// Where the source has them; if one file would pass 2 GiB, large ones into a file beside the model.
     #[default]
     Auto,
     /// Into a file beside the model.
@@ -29,13 +29,16 @@ pub enum External {
 pub struct SaveOptions {
     /// Where weights go.
     pub external: External,
-    /// Tensors of fewer bytes stay in the model.
+    /// Initializers of fewer bytes stay in the model.
     pub threshold: u64,
+    /// Waits until the files have reached the disk before they replace others, so that even a power failure leaves
+    /// whole files. Costs as long as the disk takes.
+    pub sync: bool,
 }
 
 impl Default for SaveOptions {
     fn default() -> SaveOptions {
-        SaveOptions { external: External::Auto, threshold: 1024 }
+        SaveOptions { external: External::Auto, threshold: 1024, sync: true }
     }
 }
 
@@ -52,200 +55,228 @@ pub struct Saved {
 const PROTOBUF_LIMIT: u64 = (1 << 31) - 1;
 /// Tensors in a data file begin at multiples of this, so that they can be mapped.
 const ALIGNMENT: u64 = 64;
+const ZEROS: [u8; ALIGNMENT as usize] = [0; ALIGNMENT as usize];
+const BUFFER: usize = 1 << 16;
 
 impl ModelFile {
-    /// Writes the model (and its data file). The target is replaced when everything is written, or not at all.
+    /// Writes the model, and `PATH.data` beside it where weights go there. The targets are replaced when everything is
+    /// written, or not at all.
     pub fn save(&self, path: &Path, options: &SaveOptions) -> Result<Saved, Error> {
-        let was_external = self.graph.initializers.iter().any(|t| t.data_location() == DataLocation::External);
-        let inline = self.encoded_len();
-        let external = match options.external {
-            External::Always => true,
-            External::Never => false,
-            External::Auto => was_external || inline > PROTOBUF_LIMIT,
-        };
-        if !external && !was_external {
-            if inline > PROTOBUF_LIMIT {
-                return Err(Error::TooLarge { path: path.to_owned(), bytes: inline });
-            }
-            return Ok(Saved { model_bytes: self.write_to(path, &self.graph)?, data: None });
+        self.own_data(path)?;
+        let model = Temporary::create(path).map_err(|source| unwritable(path, source))?;
+        let mut store = Store { file: self, path, options, large: self.passes_limit(options), out: None };
+        let instead = store.place()?;
+        let model_bytes = self.encoded_len(&instead);
+        if model_bytes > PROTOBUF_LIMIT {
+            return Err(Error::TooLarge { path: path.to_owned(), bytes: model_bytes });
         }
-        let threshold = if external { options.threshold } else { u64::MAX };
-        self.save_split(path, threshold)
-    }
-
-    fn save_split(&self, path: &Path, threshold: u64) -> Result<Saved, Error> {
-        let data_path = beside(path, ".data");
-        let location = data_path.file_name().and_then(|n| n.to_str()).unwrap_or("model.data").to_owned();
-        let io = |source| Error::Io { path: data_path.clone(), action: "write", source };
-        let mut graph = self.graph.clone();
-        let temporary = Temporary::create(&data_path).map_err(io)?;
-        let mut out = BufWriter::with_capacity(1 << 16, &temporary.file);
-        let mut at = 0u64;
-        for tensor in &mut graph.initializers {
-            let was = tensor.data_location() == DataLocation::External;
-            let large = tensor.encoded_len() as u64 >= threshold || was;
-            if !large || tensor.data_type == Some(8) {
-                continue;
-            }
-            let data = self.tensor(tensor)?.bytes;
-            if (data.len() as u64) < threshold {
-                if was {
-                    *tensor = Kept::new(TensorProto { raw_data: Some(data), ..without_data(tensor) });
-                }
-                continue;
-            }
-            let padding = (ALIGNMENT - at % ALIGNMENT) % ALIGNMENT;
-            out.write_all(&vec![0; padding as usize]).and_then(|()| out.write_all(&data)).map_err(io)?;
-            at += padding;
-            *tensor = Kept::new(referring(tensor, &location, at, data.len() as u64));
-            at += data.len() as u64;
-        }
-        out.flush().map_err(io)?;
+        let io = |source| unwritable(path, source);
+        let mut out = BufWriter::with_capacity(BUFFER, &model.file);
+        self.write(&mut out, &instead).and_then(|()| out.flush()).map_err(io)?;
         drop(out);
-        let written = at;
-        temporary.finish().map_err(io)?;
-        let model_bytes = self.write_to(path, &graph)?;
-        Ok(Saved { model_bytes, data: Some((data_path, written)) })
-    }
-
-    fn write_to(&self, path: &Path, graph: &GraphFile) -> Result<u64, Error> {
-        let io = |source| Error::Io { path: path.to_owned(), action: "write", source };
-        let temporary = Temporary::create(path).map_err(io)?;
-        let mut out = BufWriter::with_capacity(1 << 16, &temporary.file);
-        self.write(&mut out, graph).and_then(|()| out.flush()).map_err(io)?;
-        drop(out);
-        temporary.finish().map_err(io)?;
-        std::fs::metadata(path).map(|m| m.len()).map_err(io)
-    }
-
-    fn encoded_len(&self) -> u64 {
-        let functions: u64 = self.functions.iter().map(|f| delimited(25, f.encoded_len())).sum();
-        let unknown: u64 = self.unknown.iter().map(|b| b.len() as u64).sum();
-        self.header.encoded_len() as u64 + functions + unknown + delimited(7, self.graph.encoded_len() as usize)
-    }
-
-    fn write(&self, out: &mut impl Write, graph: &GraphFile) -> std::io::Result<()> {
-        out.write_all(&self.header.encode_to_vec())?;
-        out.write_all(&wire::header(7, graph.encoded_len() as usize))?;
-        graph.write(out)?;
-        for function in &self.functions {
-            field(out, 25, function)?;
+        if options.sync {
+            model.sync().map_err(io)?;
         }
-        self.unknown.iter().try_for_each(|bytes| out.write_all(bytes))
+        let data = store.out.map(|data| data.finish(options.sync)).transpose()?;
+        model.finish().map_err(io)?;
+        Ok(Saved { model_bytes, data })
     }
 
     /// The whole file as bytes, weights that are external left where they are.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         // Writing to a vector cannot fail.
-        let _ = self.write(&mut out, &self.graph);
+        let _ = self.write(&mut out, &Instead::default());
         out
     }
+
+    fn passes_limit(&self, options: &SaveOptions) -> bool {
+        options.external == External::Auto && self.encoded_len(&Instead::default()) > PROTOBUF_LIMIT
+    }
+
+    /// Refuses to write over the file that the model's weights lie in.
+    fn own_data(&self, path: &Path) -> Result<(), Error> {
+        let (Ok(target), Ok(maps)) = (std::fs::canonicalize(path), self.maps.lock()) else { return Ok(()) };
+        if !maps.contains_key(&target) {
+            return Ok(());
+        }
+        Err(unwritable(path, IoError::new(ErrorKind::InvalidInput, "the model that is read keeps its weights there")))
+    }
 }
 
-/// Bytes of a length-delimited field.
-fn delimited(number: u32, length: usize) -> u64 {
-    (wire::header(number, length).len() + length) as u64
+fn unwritable(path: &Path, source: IoError) -> Error {
+    Error::Io { path: path.to_owned(), action: "write", source }
 }
 
-fn field<M: Message + Default>(out: &mut impl Write, number: u32, message: &Kept<M>) -> std::io::Result<()> {
-    out.write_all(&wire::header(number, message.encoded_len()))?;
-    message.write(out)
+/// Moves tensors between the model and its data file.
+struct Store<'a> {
+    file: &'a ModelFile,
+    path: &'a Path,
+    options: &'a SaveOptions,
+    /// Whether large tensors have to leave the model.
+    large: bool,
+    out: Option<DataFile>,
 }
 
-impl GraphFile {
-    fn encoded_len(&self) -> u64 {
-        struct Count(u64);
-        impl Write for Count {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.0 += bytes.len() as u64;
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
+/// Where a tensor's elements go.
+#[derive(PartialEq)]
+enum Place {
+    Stays,
+    Model,
+    Data,
+}
+
+impl Store<'_> {
+    /// Writes the data file; returns the messages whose elements move.
+    fn place(&mut self) -> Result<Instead, Error> {
+        let (file, mut instead) = (self.file, Instead::default());
+        let external = |tensors: Vec<&TensorProto>| tensors.into_iter().any(is_external);
+        for (i, tensor) in file.graph.initializers.iter().enumerate() {
+            if self.place_of(tensor, true) != Place::Stays {
+                let mut moved = tensor.clone();
+                self.tensor(moved.change(), true)?;
+                instead.initializers.insert(i, moved);
             }
         }
-        let mut count = Count(0);
-        // Counting cannot fail.
-        let _ = self.write(&mut count);
-        count.0
+        for (i, tensor) in file.graph.sparse_initializers.iter().enumerate() {
+            if tensor.values.iter().chain(&tensor.indices).any(is_external) {
+                let mut moved = tensor.clone();
+                visit::change_sparse(moved.change(), &mut |t| self.tensor(t, false))?;
+                instead.sparse_initializers.insert(i, moved);
+            }
+        }
+        for (i, node) in file.graph.nodes.iter().enumerate() {
+            if external(visit::of_nodes([&**node])) {
+                let mut moved = node.clone();
+                visit::change_attributes(&mut moved.change().attribute, &mut |t| self.tensor(t, false))?;
+                instead.nodes.insert(i, moved);
+            }
+        }
+        for (i, function) in file.functions.iter().enumerate() {
+            if external(visit::of_nodes(&function.node)) {
+                let mut moved = function.clone();
+                visit::change_nodes(&mut moved.change().node, &mut |t| self.tensor(t, false))?;
+                instead.functions.insert(i, moved);
+            }
+        }
+        if external(visit::training(&file.header.training_info)) {
+            let mut header = file.header.clone();
+            visit::change_training(&mut header.training_info, &mut |t| self.tensor(t, false))?;
+            instead.header = Some(header);
+        }
+        Ok(instead)
     }
 
-    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
-        self.nodes.iter().try_for_each(|m| field(out, 1, m))?;
-        text(out, 2, &self.name)?;
-        self.initializers.iter().try_for_each(|m| field(out, 5, m))?;
-        text(out, 10, &self.doc_string)?;
-        self.inputs.iter().try_for_each(|m| field(out, 11, m))?;
-        self.outputs.iter().try_for_each(|m| field(out, 12, m))?;
-        self.value_infos.iter().try_for_each(|m| field(out, 13, m))?;
-        self.quantization_annotations.iter().try_for_each(|m| field(out, 14, m))?;
-        self.sparse_initializers.iter().try_for_each(|m| field(out, 15, m))?;
-        self.metadata_props.iter().try_for_each(|m| field(out, 16, m))?;
-        self.unknown.iter().try_for_each(|bytes| out.write_all(bytes))
+    fn place_of(&self, tensor: &TensorProto, initializer: bool) -> Place {
+        let outside = is_external(tensor);
+        let text = tensor.data_type() == DataType::String as i32;
+        // The message is never smaller than raw elements in it.
+        let large = || initializer && !text && self.bytes_of(tensor) >= self.options.threshold;
+        match self.options.external {
+            External::Never if outside => Place::Model,
+            External::Always if outside || large() => Place::Data,
+            External::Auto if outside || (self.large && large()) => Place::Data,
+            _ => Place::Stays,
+        }
+    }
+
+    fn bytes_of(&self, tensor: &TensorProto) -> u64 {
+        self.file.check(tensor).map_or(0, |sizes| sizes.bytes)
+    }
+
+    fn tensor(&mut self, tensor: &mut TensorProto, initializer: bool) -> Result<(), Error> {
+        let place = self.place_of(tensor, initializer);
+        if place == Place::Stays {
+            return Ok(());
+        }
+        let data = self.file.tensor(tensor)?.bytes;
+        strip(tensor);
+        if place == Place::Model {
+            tensor.raw_data = Some(data);
+            return Ok(());
+        }
+        let length = data.len() as u64;
+        let out = match &mut self.out {
+            Some(out) => out,
+            none => none.insert(DataFile::create(self.path)?),
+        };
+        let offset = out.put(&data)?;
+        refer(tensor, &out.location, offset, length);
+        Ok(())
     }
 }
 
-fn text(out: &mut impl Write, number: u32, text: &Option<String>) -> std::io::Result<()> {
-    let Some(text) = text else { return Ok(()) };
-    out.write_all(&wire::header(number, text.len()))?;
-    out.write_all(text.as_bytes())
+fn is_external(tensor: &TensorProto) -> bool {
+    tensor.data_location() == DataLocation::External
 }
 
-/// A tensor's description without its elements.
-fn without_data(tensor: &TensorProto) -> TensorProto {
-    TensorProto {
-        dims: tensor.dims.clone(),
-        data_type: tensor.data_type,
-        name: tensor.name.clone(),
-        doc_string: tensor.doc_string.clone(),
-        metadata_props: tensor.metadata_props.clone(),
-        ..TensorProto::default()
-    }
+/// Takes the elements out of a tensor's description.
+fn strip(tensor: &mut TensorProto) {
+    (tensor.raw_data, tensor.data_location) = (None, None);
+    tensor.float_data = vec![];
+    tensor.int32_data = vec![];
+    tensor.int64_data = vec![];
+    tensor.double_data = vec![];
+    tensor.uint64_data = vec![];
+    tensor.external_data = vec![];
 }
 
-/// A tensor whose elements lie in a data file.
-fn referring(tensor: &TensorProto, location: &str, offset: u64, length: u64) -> TensorProto {
+/// Lets a tensor's elements lie in a data file.
+fn refer(tensor: &mut TensorProto, location: &str, offset: u64, length: u64) {
     let entry = |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
     let (offset, length) = (entry("offset", offset.to_string()), entry("length", length.to_string()));
-    TensorProto {
-        data_location: Some(DataLocation::External as i32),
-        external_data: vec![entry("location", location.to_owned()), offset, length],
-        ..without_data(tensor)
-    }
+    tensor.external_data = vec![entry("location", location.to_owned()), offset, length];
+    tensor.data_location = Some(DataLocation::External as i32);
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// A file under a temporary name in the target's folder; removed unless it is finished.
-struct Temporary {
-    file: File,
+/// The data file that is being written.
+struct DataFile {
+    out: BufWriter<std::fs::File>,
+    temporary: Temporary,
     path: PathBuf,
-    target: PathBuf,
+    location: String,
+    at: u64,
+    /// Where elements were put that several tensors share.
+    placed: HashMap<(usize, usize), u64>,
 }
 
-impl Temporary {
-    fn create(target: &Path) -> std::io::Result<Temporary> {
-        if target.is_dir() {
-            return Err(std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder"));
+impl DataFile {
+    fn create(model: &Path) -> Result<DataFile, Error> {
+        let path = beside(model, ".data");
+        let io = |source| unwritable(&path, source);
+        let unnamed =
+            || io(IoError::new(ErrorKind::InvalidInput, "its name is not UTF-8, which the model has to give"));
+        let location = path.file_name().and_then(|name| name.to_str()).ok_or_else(unnamed)?.to_owned();
+        let temporary = Temporary::create(&path).map_err(io)?;
+        let out = BufWriter::with_capacity(BUFFER, temporary.file.try_clone().map_err(io)?);
+        Ok(DataFile { out, temporary, path, location, at: 0, placed: HashMap::new() })
+    }
+
+    /// Appends elements; returns where they begin.
+    fn put(&mut self, data: &Bytes) -> Result<u64, Error> {
+        let key = (data.as_ptr() as usize, data.len());
+        if let Some(offset) = self.placed.get(&key) {
+            return Ok(*offset);
         }
-        let path = beside(target, &format!(".{}.part", std::process::id()));
-        Ok(Temporary { file: File::create(&path)?, path, target: target.to_owned() })
+        let offset = self.at.next_multiple_of(ALIGNMENT);
+        let padding = ZEROS.get(..(offset - self.at) as usize).unwrap_or_default();
+        let written = self.out.write_all(padding).and_then(|()| self.out.write_all(data));
+        written.map_err(|source| unwritable(&self.path, source))?;
+        self.at = offset + data.len() as u64;
+        self.placed.insert(key, offset);
+        Ok(offset)
     }
 
-    fn finish(self) -> std::io::Result<()> {
-        self.file.sync_all()?;
-        std::fs::rename(&self.path, &self.target)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Nothing is there any more once it was renamed.
-        let _ = std::fs::remove_file(&self.path);
+    fn finish(mut self, sync: bool) -> Result<(PathBuf, u64), Error> {
+        let DataFile { temporary, path, at, .. } = {
+            self.out.flush().map_err(|source| unwritable(&self.path, source))?;
+            self
+        };
+        let io = |source| unwritable(&path, source);
+        if sync {
+            temporary.sync().map_err(io)?;
+        }
+        temporary.finish().map_err(io)?;
+        Ok((path, at))
     }
 }

@@ -34,36 +34,65 @@ pub fn element_bits(dtype: i32) -> Option<u64> {
     })
 }
 
+/// Sizes of a tensor that were checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Sizes {
+    /// Sizes, outermost first.
+    pub dims: Vec<usize>,
+    /// The number of elements.
+    pub count: u64,
+    /// Bytes that they take; 0 for strings.
+    pub bytes: u64,
+}
+
 impl ModelFile {
     /// The elements of a tensor of this file, after checking that their number is what type and sizes ask for.
     pub fn tensor(&self, tensor: &TensorProto) -> Result<TensorData, Error> {
-        let dtype = tensor.data_type.unwrap_or(0);
-        let error = |reason: String| self.tensor_error(tensor, reason);
-        let bits = element_bits(dtype).ok_or_else(|| error(format!("element type {dtype} is none that ONNX has")))?;
-        if tensor.dims.len() > self.limits.rank {
-            return Err(error(format!("it has {} dimensions, the limit is {}", tensor.dims.len(), self.limits.rank)));
-        }
-        let negative = || error(format!("its sizes {:?} are not sizes", tensor.dims));
-        let dims =
-            tensor.dims.iter().map(|&d| usize::try_from(d).map_err(|_| negative())).collect::<Result<Vec<_>, _>>()?;
-        let count = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64));
-        let bytes = count.and_then(|n| n.checked_mul(bits)).map(|bits| bits.div_ceil(8));
-        let (count, wanted) = count.zip(bytes).ok_or_else(|| error(format!("its sizes {dims:?} overflow")))?;
-        if wanted > self.limits.tensor_bytes {
-            return Err(error(format!("it claims {wanted} bytes, the limit is {}", self.limits.tensor_bytes)));
-        }
+        let dtype = tensor.data_type();
+        let Sizes { dims, count, bytes: wanted } = self.check(tensor)?;
         let bytes = match tensor.data_location() {
-            _ if tensor.segment.is_some() => {
-                return Err(error("it is stored in segments, which is not supported".into()));
+            DataLocation::External if dtype == DataType::String as i32 => {
+                return Err(self.tensor_error(tensor, "texts cannot lie in a data file".into()));
             }
             DataLocation::External => self.external(tensor, wanted)?,
-            DataLocation::Default if bits == 0 => self.strings(tensor, count)?,
-            DataLocation::Default => self.inline(tensor, dtype, count)?,
+            DataLocation::Default if dtype == DataType::String as i32 => self.strings(tensor, count)?,
+            DataLocation::Default => self.inline(tensor, dtype),
         };
-        if bits != 0 && bytes.len() as u64 != wanted {
-            return Err(error(format!("{dims:?} takes {wanted} bytes, {} are there", bytes.len())));
+        if bytes.len() as u64 != wanted {
+            let reason = format!("{dims:?} of its type takes {wanted} bytes, {} are there", bytes.len());
+            return Err(self.tensor_error(tensor, reason));
         }
         Ok(TensorData { dtype, dims, bytes })
+    }
+
+    /// Type and sizes of a tensor, checked without looking at its elements.
+    pub(crate) fn check(&self, tensor: &TensorProto) -> Result<Sizes, Error> {
+        let error = |reason: String| self.tensor_error(tensor, reason);
+        let dtype = tensor.data_type();
+        let bits = element_bits(dtype).ok_or_else(|| error(format!("{dtype} is the number of no element type")))?;
+        self.within(
+            &format!("the number of dimensions of tensor {:?}", tensor.name()),
+            tensor.dims.len() as u64,
+            self.limits.rank as u64,
+        )?;
+        let negative = || error(format!("its sizes {:?} are not all sizes", tensor.dims));
+        let dims: Option<Vec<_>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let dims = dims.ok_or_else(negative)?;
+        let huge = || error(format!("its sizes {dims:?} overflow"));
+        let count = dims.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64)).ok_or_else(huge)?;
+        let bytes = count.checked_mul(bits).ok_or_else(huge)?.div_ceil(8);
+        self.within(&format!("the size in bytes of tensor {:?}", tensor.name()), bytes, self.limits.tensor_bytes)?;
+        match tensor.segment {
+            Some(_) => Err(error("it is stored in segments, which no reader supports".into())),
+            None => Ok(Sizes { dims, count, bytes }),
+        }
+    }
+
+    fn within(&self, what: &str, found: u64, limit: u64) -> Result<(), Error> {
+        match found <= limit {
+            true => Ok(()),
+            false => Err(Error::Limit { path: self.path.clone(), what: what.to_owned(), found, limit }),
+        }
     }
 
     fn strings(&self, tensor: &TensorProto, count: u64) -> Result<Bytes, Error> {
@@ -74,10 +103,11 @@ impl ModelFile {
         Ok(Bytes::new())
     }
 
-    fn inline(&self, tensor: &TensorProto, dtype: i32, count: u64) -> Result<Bytes, Error> {
+    /// Raw elements, or those of the field that the type uses.
+    fn inline(&self, tensor: &TensorProto, dtype: i32) -> Bytes {
         match &tensor.raw_data {
-            Some(raw) if !raw.is_empty() || count == 0 => Ok(raw.clone()),
-            _ => Ok(typed(tensor, dtype)),
+            Some(raw) if !raw.is_empty() => raw.clone(),
+            _ => typed(tensor, dtype),
         }
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 /// One field as it stands in the file.
+#[derive(Clone, Debug)]
 pub(crate) struct Field {
     /// Field number.
     pub number: u32,
@@ -14,48 +15,123 @@ pub(crate) struct Field {
     pub delimited: bool,
 }
 
-/// Splits a message into its fields, without copying.
-pub(crate) fn fields(message: &Bytes) -> Result<Vec<Field>, String> {
-    let (mut fields, mut at) = (Vec::new(), 0);
-    while at < message.len() {
-        let start = at;
-        let key = varint(message, &mut at)?;
-        let number = u32::try_from(key >> 3).ok().filter(|n| *n > 0).ok_or("a field number is out of range")?;
-        let mut payload = Bytes::new();
+/// Why a message does not split into fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// Number of the field that is broken, where that much can be read.
+    pub number: Option<u32>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The fields of a message, one after the other, without copying.
+pub(crate) struct Fields<'a> {
+    message: &'a Bytes,
+    spans: Spans<'a>,
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(message: &'a Bytes) -> Fields<'a> {
+        Fields { message, spans: Spans::new(message) }
+    }
+}
+
+impl Iterator for Fields<'_> {
+    type Item = Result<Field, Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.spans.next().map(|span| {
+            let Span { number, start, payload, end, delimited } = span?;
+            let record = self.message.slice(start..end);
+            let payload = if delimited { self.message.slice(payload..end) } else { Bytes::new() };
+            Ok(Field { number, payload, record, delimited })
+        })
+    }
+}
+
+/// Where a field stands in its message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Field number.
+    pub number: u32,
+    /// Where its key begins.
+    pub start: usize,
+    /// Where its content begins.
+    pub payload: usize,
+    /// Where it ends.
+    pub end: usize,
+    /// Whether the field is length-delimited.
+    pub delimited: bool,
+}
+
+/// The places of a message's fields; ends behind the first that is broken.
+pub(crate) struct Spans<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Spans<'a> {
+    pub fn new(message: &'a [u8]) -> Spans<'a> {
+        Spans { message, at: 0 }
+    }
+
+    fn span(&mut self) -> Result<Span, Broken> {
+        let start = self.at;
+        let key = self.varint().map_err(|reason| Broken { number: None, reason })?;
+        let number = u32::try_from(key >> 3).ok().filter(|n| (1..1 << 29).contains(n));
+        let broken = |reason: String| Broken { number, reason };
+        let field = number.ok_or_else(|| broken(format!("byte {start} gives a field number that is none")))?;
+        let mut payload = self.at;
         match key & 7 {
-            0 => drop(varint(message, &mut at)?),
-            1 => skip(message, &mut at, 8)?,
-            5 => skip(message, &mut at, 4)?,
+            0 => self.varint().map(drop).map_err(broken)?,
+            1 => self.skip(8).map_err(broken)?,
+            5 => self.skip(4).map_err(broken)?,
             2 => {
-                let length = usize::try_from(varint(message, &mut at)?).map_err(|_| "a length is out of range")?;
-                let begin = at;
-                skip(message, &mut at, length)?;
-                payload = message.slice(begin..at);
+                let length = self.varint().map_err(broken)?;
+                payload = self.at;
+                self.skip(length).map_err(broken)?;
             }
-            kind => return Err(format!("wire type {kind} at byte {start} is not one that ONNX uses")),
+            kind => return Err(broken(format!("byte {start} gives wire type {kind}, which ONNX does not use"))),
         }
-        fields.push(Field { number, payload, record: message.slice(start..at), delimited: key & 7 == 2 });
+        Ok(Span { number: field, start, payload, end: self.at, delimited: key & 7 == 2 })
     }
-    Ok(fields)
+
+    fn skip(&mut self, length: u64) -> Result<(), String> {
+        let left = self.message.len() - self.at;
+        let length = usize::try_from(length).ok().filter(|length| *length <= left).ok_or_else(|| {
+            format!("it breaks off: byte {} announces {length} bytes, only {left} are there", self.at)
+        })?;
+        self.at += length;
+        Ok(())
+    }
+
+    fn varint(&mut self) -> Result<u64, String> {
+        let (mut value, start) = (0u64, self.at);
+        for shift in (0..70).step_by(7) {
+            let byte = *self.message.get(self.at).ok_or("it breaks off inside a number")?;
+            self.at += 1;
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(format!("the number at byte {start} has more than ten bytes"))
+    }
 }
 
-fn skip(message: &Bytes, at: &mut usize, length: usize) -> Result<(), String> {
-    let end = at.checked_add(length).filter(|end| *end <= message.len());
-    *at = end.ok_or_else(|| format!("{length} bytes are announced at byte {at}, {} are left", message.len() - *at))?;
-    Ok(())
-}
+impl Iterator for Spans<'_> {
+    type Item = Result<Span, Broken>;
 
-fn varint(message: &Bytes, at: &mut usize) -> Result<u64, String> {
-    let mut value = 0u64;
-    for shift in (0..70).step_by(7) {
-        let byte = *message.get(*at).ok_or("the file breaks off inside a number")?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-        if byte & 0x80 == 0 {
-            return Ok(value);
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.message.len() {
+            return None;
         }
+        let span = self.span();
+        if span.is_err() {
+            self.at = self.message.len();
+        }
+        Some(span)
     }
-    Err("a number has more than ten bytes".to_owned())
 }
 
 /// The key and length of a length-delimited field.
@@ -66,23 +142,40 @@ pub(crate) fn header(number: u32, length: usize) -> Vec<u8> {
     out
 }
 
+/// Bytes that a length-delimited field takes.
+pub(crate) fn delimited_len(number: u32, length: u64) -> u64 {
+    let key = prost::encoding::key_len(number) + prost::encoding::encoded_len_varint(length);
+    length.saturating_add(key as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn split(message: &[u8]) -> Result<Vec<Field>, Broken> {
+        Fields::new(&Bytes::copy_from_slice(message)).collect()
+    }
+
     #[test]
     fn fields_split_and_records_hold_every_byte() {
-        let message = Bytes::from_static(&[8, 150, 1, 18, 2, 7, 7, 29, 1, 2, 3, 4]);
-        let fields = fields(&message).unwrap();
+        let fields = split(&[8, 150, 1, 18, 2, 7, 7, 29, 1, 2, 3, 4]).unwrap();
         assert_eq!(fields.iter().map(|f| f.number).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(fields[1].payload, &[7u8, 7][..]);
-        assert_eq!(fields.iter().map(|f| f.record.len()).sum::<usize>(), message.len());
+        assert_eq!(fields.iter().map(|f| f.record.len()).sum::<usize>(), 12);
     }
 
     #[test]
     fn what_breaks_off_is_an_error() {
         for bad in [&[18u8, 5, 1][..], &[8], &[8, 255], &[11, 1], &[0, 1], &[255; 12]] {
-            assert!(fields(&Bytes::copy_from_slice(bad)).is_err(), "{bad:?}");
+            assert!(split(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(split(&[8, 1, 18, 5, 1]).unwrap_err().number, Some(2));
+    }
+
+    #[test]
+    fn lengths_are_those_of_what_is_written() {
+        for (number, length) in [(1, 0), (15, 127), (16, 128), (25, 1 << 20)] {
+            assert_eq!(delimited_len(number, length), header(number, length as usize).len() as u64 + length);
         }
     }
 }
