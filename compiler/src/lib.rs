@@ -5,6 +5,7 @@ pub mod cli;
 pub mod compare;
 pub mod convert;
 pub mod count;
+mod docs;
 pub mod error;
 pub mod eval;
 pub mod execute;

@@ -1,5 +1,6 @@
 //! The op table: what a row is. The rows stand in `ops/`, a file a family.
 
+pub use crate::docs::ops as docs;
 use crate::infer::{Infer, same};
 use crate::lower::Lower;
 pub use crate::ops::{FAMILIES, HAN_DOMAIN};

@@ -1,11 +1,13 @@
 //! The intermediate representation: [`Graph`] and what changes, orders, prints and checks it.
 
 pub mod dim;
+pub mod dot;
 pub mod edit;
 mod graph;
 pub mod inline;
 mod literal;
 mod order;
+pub mod region;
 pub mod text;
 pub mod verify;
 

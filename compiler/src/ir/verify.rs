@@ -307,6 +307,6 @@ mod tests {
         assert_eq!(broken(&|g| g.values[y.index()].name = "x".into()), Flaw::Name);
         assert_eq!(broken(&|g| g.inputs.clear()), Flaw::Input);
         assert_eq!(broken(&|g| g.inputs.push(x)), Flaw::Input);
-        assert_eq!(broken(&|g| g.nodes[0] = None), Flaw::Producer);
+        assert_eq!(broken(&|g| g.nodes[1] = None), Flaw::Users);
     }
 }
