@@ -3,6 +3,7 @@
 use crate::op::Op;
 
 mod activation;
+mod attention;
 mod cast;
 mod content;
 mod conv;
@@ -55,6 +56,7 @@ pub static FAMILIES: &[&[Op]] = &[
     reduce::OPS,
     lines::OPS,
     einsum::OPS,
+    attention::OPS,
     resize::OPS,
     quantise::OPS,
     features::OPS,

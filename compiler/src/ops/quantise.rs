@@ -4,6 +4,7 @@ use hanc_runtime::DType;
 
 use super::types;
 use crate::infer::{self, Infer};
+use crate::ir::Shape;
 use crate::lower::{Call, Lower, Lowering};
 use crate::op::{AttrKind::*, AttrSpec, Op, Param, attr, one, opt};
 
@@ -50,7 +51,8 @@ fn named(cx: &Infer<'_>) -> Result<Option<DType>, String> {
 /// Scale and zero point have to be of one shape, and fit along the axis where they are vectors.
 fn fits(cx: &Infer<'_>) -> Result<(), String> {
     let (Some(x), Some(scale)) = (cx.shape(0), cx.shape(1)) else { return Ok(()) };
-    if let Some(zero) = cx.shape(2).filter(|zero| zero.len() != scale.len()) {
+    let single = |shape: &Shape| shape.iter().all(|dim| dim.size() == Some(1));
+    if let Some(zero) = cx.shape(2).filter(|zero| zero.len() != scale.len() && !(single(zero) && single(scale))) {
         return Err(format!("the scale of shape {scale:?} and the zero point of shape {zero:?} are not alike"));
     }
     if let [n] = scale.as_slice()

@@ -33,9 +33,11 @@ pub(super) fn floats<'a>(node: &'a Node, name: &str) -> Option<&'a [f32]> {
     }
 }
 
-/// Which results the node has, for the kernel parameter `results`: place `i` in the node is `map[i]` of the kernel.
+/// Which results the node has, for the kernel parameter `results`: place `i` in the node is `map[i]` of the kernel, -1
+/// for one that is left out ahead of others.
 pub(super) fn results(node: &Node, map: &[i64]) -> Vec<i64> {
-    node.outputs.iter().zip(map).filter(|(output, _)| output.is_some()).map(|(_, i)| *i).collect()
+    let used = node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    node.outputs[..used].iter().zip(map).map(|(output, i)| if output.is_some() { *i } else { -1 }).collect()
 }
 
 /// A shape of this rank of which nothing else is known.

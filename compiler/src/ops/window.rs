@@ -154,11 +154,12 @@ impl Sliding {
     }
 }
 
-/// Halves of each total, all begins, then all ends; the odd one goes to the end or to the begin.
+/// Halves of each total, all begins, then all ends; the odd one goes to the end or to the begin. What is negative, an
+/// output past the last window, goes to the end.
 fn split(total: &[i64], at_end: bool) -> Vec<i64> {
-    let small = total.iter().map(|t| t / 2);
-    let large = total.iter().map(|t| t - t / 2);
-    if at_end { small.chain(large).collect() } else { large.chain(small).collect() }
+    let begin = |total: i64| if at_end || total < 0 { total.max(0) / 2 } else { total - total / 2 };
+    let begins = total.iter().map(|t| begin(*t));
+    begins.chain(total.iter().map(|t| t - begin(*t))).collect()
 }
 
 /// A size plus a number.

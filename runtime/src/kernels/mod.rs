@@ -2,6 +2,7 @@
 
 use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
+mod attention;
 mod broadcast;
 mod cast;
 mod conv;
@@ -47,6 +48,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     reduce::KERNELS,
     lines::KERNELS,
     einsum::KERNELS,
+    attention::KERNELS,
     resize::KERNELS,
     quantise::KERNELS,
     features::KERNELS,
