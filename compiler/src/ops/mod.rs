@@ -27,6 +27,8 @@ mod reshape;
 mod resize;
 mod select;
 mod shape;
+#[cfg(test)]
+mod shape_tests;
 mod slice;
 mod support;
 pub(crate) mod types;

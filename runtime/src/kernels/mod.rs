@@ -95,6 +95,8 @@ fn same_len(operand: usize, result: usize) -> Result<(), Fault> {
 }
 
 #[cfg(test)]
+mod move_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod testkit;
