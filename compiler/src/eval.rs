@@ -24,8 +24,10 @@ pub fn run_node(
     let mut graph = Graph::new("node", opsets.clone());
     let inputs = operands.into_iter().map(|o| o.map(|constant| graph.add_constant("", constant))).collect();
     let names = vec![""; node.outputs.len()];
-    let (id, outputs) =
-        graph.add_node(NewNode { inputs, ..free(&node.domain, &node.op_type, node.attrs.clone()) }, &names);
+    let (id, outputs) = graph.add_node(
+        NewNode { inputs, version: node.version, ..free(&node.domain, &node.op_type, node.attrs.clone()) },
+        &names,
+    );
     graph.set_outputs(outputs);
     infer::infer(&mut graph).map_err(|e| EvalError(e.to_string()))?;
     if graph.node(id).op.is_none() {

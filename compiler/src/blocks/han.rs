@@ -140,5 +140,6 @@ fn vector(view: &View<'_>, vector: &Vector) -> Option<Vec<f64>> {
 }
 
 fn weights(view: &View<'_>, linear: &Linear) -> Option<Vec<f64>> {
-    view.elements(linear.weight)?.reals()
+    let weights = view.elements(linear.weight)?.reals()?;
+    Some(weights.into_iter().map(|w| w * linear.factor).collect())
 }

@@ -28,7 +28,10 @@ pub(super) fn norm(view: &View<'_>, end: CoreId) -> Option<Normed> {
             }
             What::Norm(norm) => {
                 let channels = if along.is_empty() { norm.channels.clone() } else { along };
-                return Some(Normed { name: norm.name, input: *core.reads.first()?, channels });
+                let input = *core.reads.first()?;
+                let centred = if norm.name == "rms" { centre(view, input) } else { None };
+                let name = if centred.is_some() { "layer" } else { norm.name };
+                return Some(Normed { name, input: centred.unwrap_or(input), channels });
             }
             _ => break,
         }

@@ -24,6 +24,8 @@ pub struct NewNode {
     pub inputs: Vec<Option<ValueId>>,
     /// Attributes.
     pub attrs: BTreeMap<String, Attr>,
+    /// The opset version of its domain, where that is not the graph's.
+    pub version: Option<i64>,
     /// Values that nested graphs read.
     pub captures: Vec<ValueId>,
     /// Index among the nodes of the file.
@@ -132,6 +134,7 @@ impl Graph {
             inputs: new.inputs,
             outputs,
             attrs: new.attrs,
+            version: new.version,
             captures: new.captures,
             origin: new.origin,
             rank,

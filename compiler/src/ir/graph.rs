@@ -124,6 +124,8 @@ pub struct Node {
     pub outputs: Vec<Option<ValueId>>,
     /// Attributes.
     pub attrs: BTreeMap<String, Attr>,
+    /// The opset version of its domain that the node is written in, where that is not the graph's: nodes of functions.
+    pub version: Option<i64>,
     /// Values of this graph that nested graphs in the attributes read.
     pub captures: Vec<ValueId>,
     /// Index among the nodes of the file that it was read from: it is written back verbatim.
@@ -229,9 +231,14 @@ impl Graph {
         self.names.get(name).copied()
     }
 
+    /// The graph's version of a domain's opset; 1 where the model names none.
+    pub fn version_of(&self, domain: &str) -> i64 {
+        self.opsets.get(domain).copied().unwrap_or(1)
+    }
+
     /// Version of the opset that a node belongs to; 1 where the model names none.
     pub fn version(&self, node: &Node) -> i64 {
-        self.opsets.get(&*node.domain).copied().unwrap_or(1)
+        node.version.unwrap_or_else(|| self.version_of(&node.domain))
     }
 }
 

@@ -78,14 +78,21 @@ pub struct Inlined {
     pub refused: Vec<InlineError>,
 }
 
-/// Replaces a call by the body of its function. Returns the new nodes; calls among them are left as they are.
+/// Replaces a call by the body of its function, in a graph that is to be written: every operator of the body has to mean
+/// the same under the model's opset. Returns the new nodes; calls among them are left as they are.
 pub fn inline(graph: &mut Graph, node: NodeId) -> Result<Vec<NodeId>, InlineError> {
+    let call = graph.node(node);
+    if let Some(function) = graph.functions.get(&key(call)) {
+        let checked = function.body.nodes().try_for_each(|(_, inner)| check_opset(graph, &function.body, inner));
+        checked.map_err(|reason| error(graph, call, reason))?;
+    }
     let mut names = Names::of(graph);
     expand(graph, node, &mut names)
 }
 
 /// Replaces every call of a function whose operator hanc does not know itself, and the calls in the bodies. A call
-/// that cannot be inlined stays; what cannot end is an error.
+/// that cannot be inlined stays; what cannot end is an error. Nodes whose function is written in another opset than the
+/// model say so ([`Node::version`]): the graph is to be analysed or run, not to be written.
 pub fn inline_all(graph: &mut Graph) -> Result<Inlined, InlineError> {
     let mut done = Inlined::default();
     if graph.functions.is_empty() {
@@ -155,7 +162,7 @@ fn expand(graph: &mut Graph, id: NodeId, names: &mut Names) -> Result<Vec<NodeId
     let call = graph.node(id).clone();
     let functions = Arc::clone(&graph.functions);
     let checked = functions.get(&key(&call)).ok_or(Reason::NoFunction);
-    let checked = checked.and_then(|function| check(graph, &call, function).map(|order| (function, order)));
+    let checked = checked.and_then(|function| check(&call, function).map(|order| (function, order)));
     let (function, order) = checked.map_err(|reason| error(graph, &call, reason))?;
     let missing = function.body.opsets.iter().filter(|(domain, _)| !graph.opsets.contains_key(*domain));
     let missing: Vec<_> = missing.map(|(domain, version)| (domain.clone(), *version)).collect();
@@ -170,7 +177,7 @@ fn expand(graph: &mut Graph, id: NodeId, names: &mut Names) -> Result<Vec<NodeId
 }
 
 /// Makes sure that the body can take the call's place; returns the order of its nodes.
-fn check(graph: &Graph, call: &Node, function: &Function) -> Result<Vec<NodeId>, Reason> {
+fn check(call: &Node, function: &Function) -> Result<Vec<NodeId>, Reason> {
     let body = &function.body;
     let arity = |what, found: usize, wanted: usize| match found <= wanted {
         true => Ok(()),
@@ -179,7 +186,6 @@ fn check(graph: &Graph, call: &Node, function: &Function) -> Result<Vec<NodeId>,
     arity("operands", call.inputs.len(), body.inputs().len())?;
     arity("results", call.outputs.len(), body.outputs().len())?;
     for (_, node) in body.nodes() {
-        check_opset(graph, body, node)?;
         let fixed = node.attrs.iter().find(|(_, a)| matches!(a, Attr::Graph | Attr::Opaque));
         if let Some((name, _)) = fixed {
             return Err(Reason::Attribute { op: node.op_type.to_string(), attribute: name.clone() });
@@ -288,6 +294,7 @@ impl Copy<'_> {
             name,
             inputs,
             attrs,
+            version: Some(self.function.body.version(node)).filter(|v| *v != self.graph.version_of(&node.domain)),
             near: Some(self.id),
             ..NewNode::default()
         };
@@ -442,6 +449,9 @@ mod tests {
         assert!(refused(&mut graph, call("Nested", &[Some(x)])).contains("then_branch of If"));
         assert!(refused(&mut graph, call("Leaky", &[Some(x); 3])).contains("3 operands"));
         assert!(refused(&mut graph, call("Gone", &[Some(x)])).contains("no such function"));
-        assert_eq!(inline_all(&mut graph).unwrap().refused.len(), 3);
+        let done = inline_all(&mut graph).unwrap();
+        assert_eq!(done.refused.len(), 2);
+        let old = graph.nodes().find(|(id, _)| done.calls.contains_key(id)).unwrap().1;
+        assert_eq!((&*old.op_type, graph.version(old)), ("LeakyRelu", 15));
     }
 }

@@ -157,6 +157,7 @@ impl<'a> Reader<'a> {
                 attrs,
                 captures,
                 origin: verbatim.then_some(i as u32),
+                version: None,
                 near: None,
             };
             self.graph.add_node_making(new, outputs);

@@ -7,7 +7,7 @@ use crate::ir::{Dim, Node, NodeId, Source, ValueId};
 pub(super) fn read(view: &mut View<'_>, id: NodeId, node: &Node) -> Option<()> {
     match (&*node.domain, &*node.op_type) {
         ("", "MatMul") | ("com.microsoft", "FusedMatMul") => matmul(view, id, node),
-        ("", "Gemm") => gemm(view, id, node),
+        ("", "Gemm") | ("com.microsoft", "FusedGemm") => gemm(view, id, node),
         ("", "Conv") | ("com.microsoft", "FusedConv") => pointwise(view, id, node),
         ("", "Einsum") => einsum(view, id, node),
         _ => None,
@@ -41,7 +41,8 @@ fn finish(
     let out = if m == 1 { vec![] } else { vec![view.atoms.fresh(Dim::from(m))] };
     layout[axis].clone_from(&out);
     let constant = view.is_constant(weight);
-    let linear = Linear { over, out, widths: (n as u64, m as u64), weight, bias, constant, spelling };
+    let factor = f64::from(view.graph.node(id).float("alpha").unwrap_or(1.0));
+    let linear = Linear { over, out, widths: (n as u64, m as u64), weight, factor, bias, constant, spelling };
     Some(view.make(What::Linear(linear), output, Some(id), arrange(layout), vec![x.core]))
 }
 
@@ -55,29 +56,35 @@ fn weight(view: &View<'_>, node: &Node, i: usize) -> Option<ValueId> {
 
 fn matmul(view: &mut View<'_>, id: NodeId, node: &Node) -> Option<()> {
     let output = node.output(0)?;
-    let flipped = |name| node.int(name).unwrap_or(0) != 0;
-    if let (Some(w), Some(x)) = (weight(view, node, 1), view.data(node, 0)) {
-        let mut sizes = matrix(view.sizes(w)?, x.layout.len())?;
-        if flipped("transB") {
-            sizes.reverse();
-        }
-        if flipped("transA") {
-            return None;
-        }
-        let (axis, vector) = (x.layout.len().checked_sub(1)?, sizes.len() == 1);
-        let widths = (sizes[0], sizes.get(1).copied().unwrap_or(1));
-        let product = Product { x, axis, weight: w, widths, bias: None, spelling: Spelling::Product };
-        return finish(view, id, output, product, |l| drop_if(l, axis, vector)).map(drop);
-    }
-    let (w, x) = (weight(view, node, 0)?, view.data(node, 1)?);
-    let sizes = matrix(view.sizes(w)?, x.layout.len())?;
-    if flipped("transA") || flipped("transB") {
+    let flag = |name| node.int(name).unwrap_or(0) != 0;
+    let right = weight(view, node, 1).zip(view.data(node, 0));
+    let left = right.is_none();
+    let (w, x) = match right {
+        Some(found) => found,
+        None => (weight(view, node, 0)?, view.data(node, 1)?),
+    };
+    let (turns_weight, turns_x) =
+        if left { (flag("transA"), flag("transB")) } else { (flag("transB"), flag("transA")) };
+    let mut sizes = matrix(view.sizes(w)?, x.layout.len())?;
+    let vector = sizes.len() == 1;
+    if flag("transBatchA") || flag("transBatchB") || (vector && (turns_weight || turns_x)) {
         return None;
     }
-    let (axis, vector) = (x.layout.len().checked_sub(2)?, sizes.len() == 1);
-    let widths = (*sizes.last()?, if vector { 1 } else { sizes[0] });
+    // Inputs first: a weight on the left has them last.
+    if left != turns_weight {
+        sizes.reverse();
+    }
+    let widths = (sizes[0], sizes.get(1).copied().unwrap_or(1));
+    let axis = x.layout.len().checked_sub(if left != turns_x { 2 } else { 1 })?;
     let product = Product { x, axis, weight: w, widths, bias: None, spelling: Spelling::Product };
-    finish(view, id, output, product, |l| drop_if(l, axis, vector)).map(drop)
+    let arrange = |mut layout: Layout| {
+        let rank = layout.len();
+        if turns_x && rank >= 2 {
+            layout.swap(rank - 2, rank - 1);
+        }
+        drop_if(layout, axis, vector)
+    };
+    finish(view, id, output, product, arrange).map(drop)
 }
 
 /// The weight's one or two sizes that are not broadcast over; its rank must not exceed the operand's.
@@ -111,13 +118,14 @@ fn gemm(view: &mut View<'_>, id: NodeId, node: &Node) -> Option<()> {
     let [a, b] = sizes[..] else { return None };
     let widths = if swap { (b, a) } else { (a, b) };
     let product = Product { x, axis, weight: w, widths, bias, spelling: Spelling::Product };
-    finish(view, id, output, product, |mut l| {
+    let arrange = |mut layout: Layout| {
         if turned {
-            l.reverse();
+            layout.reverse();
         }
-        l
-    })
-    .map(drop)
+        layout
+    };
+    let linear = finish(view, id, output, product, arrange)?;
+    fused_activation(view, id, node, linear)
 }
 
 fn pointwise(view: &mut View<'_>, id: NodeId, node: &Node) -> Option<()> {
@@ -135,12 +143,12 @@ fn pointwise(view: &mut View<'_>, id: NodeId, node: &Node) -> Option<()> {
     fused_activation(view, id, node, linear)
 }
 
-/// The activation inside onnxruntime's fused convolution.
+/// The activation inside onnxruntime's fused convolutions and products.
 fn fused_activation(view: &mut View<'_>, id: NodeId, node: &Node, linear: CoreId) -> Option<()> {
     let Some(name) = node.str("activation") else { return Some(()) };
     let parameters = match node.attrs.get("activation_params") {
         Some(crate::ir::Attr::Floats(all)) => all.clone(),
-        _ => vec![],
+        _ => ["activation_alpha", "activation_beta", "activation_gamma"].iter().map_while(|n| node.float(n)).collect(),
     };
     let curve = super::curve::named(name, &parameters)?;
     let (value, layout) = (view.core(linear).value, view.core(linear).layout.clone());

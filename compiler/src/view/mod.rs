@@ -107,6 +107,8 @@ pub struct Linear {
     pub widths: (u64, u64),
     /// The weight, as the node reads it.
     pub weight: ValueId,
+    /// A factor of the product that the node has as an attribute.
+    pub factor: f64,
     /// The bias that the same node adds.
     pub bias: Option<ValueId>,
     /// Whether the weight is constant.

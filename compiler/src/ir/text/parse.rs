@@ -271,7 +271,7 @@ impl Parser<'_> {
         }
         let name = if self.mark('@')? { self.text("the node's name")? } else { String::new() };
         let origin = self.origin()?;
-        let new = NewNode { domain, op_type, overload, name, inputs, attrs, captures, origin, near: None };
+        let new = NewNode { domain, op_type, overload, name, inputs, attrs, captures, origin, ..NewNode::default() };
         scope.graph.add_node_making(new, outputs);
         Ok(())
     }

@@ -183,6 +183,7 @@ impl Random {
                 attrs: (0..self.below(3)).map(|_| (self.name(), self.attr())).collect(),
                 captures: (0..self.below(2)).filter_map(|_| pick(self)).collect(),
                 origin: [None, Some(self.0 as u32)][self.below(2)],
+                version: None,
                 near: None,
             };
             let outputs = (0..self.below(3)).map(|_| [None, Some(graph.add_pending(&name(self)))][self.below(2)]);
