@@ -1,8 +1,10 @@
 //! One of ONNX's own node tests: a model of one operator with recorded operands and results.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hanc::ir::{Constant, Graph};
+use hanc::lower::{Lowered, lower};
 use hanc::onnx::{constant, import};
 use hanc_proto::onnx::TensorProto;
 use hanc_proto::{Limits, ModelFile};
@@ -10,6 +12,25 @@ use hanc_runtime::kernel::Real;
 use hanc_runtime::reference::Session;
 use hanc_runtime::{DType, Tensor};
 use prost::Message;
+
+use crate::{peers, target};
+
+/// The folder with the cases: what `HANC_ONNX_NODE_TESTS` names, or what the onnx package of the peers generates.
+pub fn folder() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("HANC_ONNX_NODE_TESTS") {
+        return Some(folder.into());
+    }
+    let python = peers::python()?;
+    let folder = target().join("node_tests");
+    let written = folder.join("complete");
+    if !written.exists() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/node_tests.py");
+        let status = Command::new(python).arg(script).arg(&folder).status().expect("the peers' Python starts");
+        assert!(status.success(), "the node tests cannot be generated");
+        std::fs::write(written, "").expect("the folder can be written");
+    }
+    Some(folder)
+}
 
 /// Why a case did not pass, in words without names and numbers of the case as far as that goes.
 pub type Failure = String;
@@ -23,6 +44,19 @@ pub fn run(folder: &Path) -> Result<(), Failure> {
     let wanted = tensors(folder, &file, "output", graph.outputs().len())?;
     compare_all(&compute::<f64>(&graph, &inputs)?, &wanted)?;
     compare_all(&compute::<f32>(&graph, &inputs)?, &wanted).map_err(|message| format!("in single precision {message}"))
+}
+
+/// The plan of the case in `folder`, with its operands as weights. Nothing is folded, so that every node becomes a step.
+pub fn plan(folder: &Path) -> Result<Lowered, Failure> {
+    let file = ModelFile::open(&folder.join("model.onnx"), &Limits::default()).map_err(text)?;
+    let mut graph = import(&file).map_err(text)?;
+    let inputs = tensors(folder, &file, "input", graph.inputs().len())?;
+    for (id, constant) in graph.inputs().to_vec().into_iter().zip(inputs) {
+        graph.redefine_constant(id, constant);
+    }
+    graph.set_inputs(Vec::new());
+    hanc::infer::infer(&mut graph).map_err(text)?;
+    lower(&graph, &[]).map_err(text)
 }
 
 fn compute<R: Real>(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Failure> {
@@ -83,7 +117,7 @@ fn fixed<R: Real>(graph: &Graph, inputs: &[Constant]) -> Result<Vec<Tensor>, Sta
 }
 
 fn execute<R: Real>(graph: &Graph, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, Stage> {
-    let lowered = hanc::lower::lower(graph, &[]).map_err(|e| Stage::Plan(format!("{}: {}", e.op, e.message)))?;
+    let lowered = lower(graph, &[]).map_err(|e| Stage::Plan(format!("{}: {}", e.op, e.message)))?;
     let session = Session::new(&lowered.plan, &lowered.weights).map_err(|e| Stage::Plan(text(e)))?;
     let outputs = session.run::<R>(inputs).map_err(|e| Stage::Run(text(e)))?;
     Ok(outputs.into_iter().map(|(_, tensor)| tensor).collect())

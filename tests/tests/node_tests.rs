@@ -6,26 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use hanc_tests::{node_case, peers, target};
-
-/// The folder with the cases: what `HANC_ONNX_NODE_TESTS` names, or what the onnx package of the peers generates.
-fn folder() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("HANC_ONNX_NODE_TESTS") {
-        return Some(folder.into());
-    }
-    let python = peers::python()?;
-    let folder = target().join("node_tests");
-    let written = folder.join("complete");
-    if !written.exists() {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/node_tests.py");
-        let status = Command::new(python).arg(script).arg(&folder).status().expect("the peers' Python starts");
-        assert!(status.success(), "the node tests cannot be generated");
-        std::fs::write(written, "").expect("the folder can be written");
-    }
-    Some(folder)
-}
+use hanc_tests::node_case;
 
 fn manifest() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("node_tests.txt")
@@ -68,7 +50,7 @@ fn regenerate(failed: &BTreeMap<&String, &String>, given: &BTreeMap<String, Stri
 
 #[test]
 fn every_case_passes_or_is_listed_with_its_reason() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = node_case::folder() else { return };
     let (listed, outcomes) = (listed(), outcomes(&folder));
     let failed: BTreeMap<_, _> =
         outcomes.iter().filter_map(|(name, outcome)| Some((name, outcome.as_ref().err()?))).collect();

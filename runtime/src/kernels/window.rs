@@ -40,6 +40,18 @@ impl Axis {
         usize::try_from(self.raw(o, k)).ok().filter(|at| *at < self.input)
     }
 
+    /// How many kernel positions stand ahead of `bound` in the input for output position `o`.
+    fn before(&self, o: usize, bound: i64) -> usize {
+        let room = bound - self.raw(o, 0);
+        let count = -(-room).div_euclid(self.dilation);
+        usize::try_from(count).unwrap_or(0).min(self.kernel)
+    }
+
+    /// The kernel positions that are inside the input for output position `o`.
+    fn taps(&self, o: usize) -> Range<usize> {
+        self.before(o, 0)..self.before(o, self.input as i64)
+    }
+
     /// The output positions for which kernel position `k` is inside the input.
     pub fn inside(&self, k: usize) -> Range<usize> {
         let shift = k as i64 * self.dilation - self.pad;
@@ -121,9 +133,9 @@ impl Window {
     pub fn under(&self, output: usize, mut f: impl FnMut(usize)) {
         let [a, b, c] = &self.axes;
         let (x, y, z) = (output / c.output / b.output, output / c.output % b.output, output % c.output);
-        for i in (0..a.kernel).filter_map(|i| a.at(x, i)) {
-            for j in (0..b.kernel).filter_map(|j| b.at(y, j)) {
-                for k in (0..c.kernel).filter_map(|k| c.at(z, k)) {
+        for i in a.taps(x).filter_map(|i| a.at(x, i)) {
+            for j in b.taps(y).filter_map(|j| b.at(y, j)) {
+                for k in c.taps(z).filter_map(|k| c.at(z, k)) {
                     f((i * b.input + j) * c.input + k);
                 }
             }
@@ -134,10 +146,8 @@ impl Window {
     pub fn padded(&self, output: usize) -> usize {
         let [_, b, c] = &self.axes;
         let at = [output / c.output / b.output, output / c.output % b.output, output % c.output];
-        let inside = |axis: &Axis, o: usize| {
-            (0..axis.kernel).filter(|k| axis.raw(o, *k) < axis.input as i64 + axis.pad_end).count()
-        };
-        self.axes.iter().zip(at).map(|(axis, o)| inside(axis, o)).product()
+        let inside = |axis: &Axis, o: usize| axis.before(o, axis.input as i64 + axis.pad_end);
+        self.axes.iter().zip(at).map(|(axis, o)| inside(axis, o)).fold(1, usize::saturating_mul)
     }
 }
 
@@ -154,6 +164,10 @@ mod tests {
             for k in 0..kernel {
                 let inside: Vec<_> = (0..6).filter(|o| axis.at(*o, k).is_some()).collect();
                 assert_eq!(axis.inside(k).collect::<Vec<_>>(), inside, "{axis:?} {k}");
+            }
+            for o in 0..6 {
+                let taps: Vec<_> = (0..kernel).filter(|k| axis.at(o, *k).is_some()).collect();
+                assert_eq!(axis.taps(o).collect::<Vec<_>>(), taps, "{axis:?} {o}");
             }
         }
     }
