@@ -45,7 +45,8 @@ fn scratches(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let ours = move |entry: &std::fs::DirEntry| {
         let other = entry.file_name().to_string_lossy().into_owned();
-        let temporary = other.ends_with(&suffix()) || other.ends_with(&format!(".{}.part", std::process::id()));
+        let of_model = other.contains(&format!(".{}-", std::process::id())) && other.ends_with(".part");
+        let temporary = other.ends_with(&suffix()) || of_model;
         temporary && other.starts_with(&name)
     };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -86,7 +87,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("x.onnx");
         std::fs::write(&path, "old").unwrap();
-        let half = [format!("x.onnx{}", suffix()), format!("x.onnx.data.{}.part", std::process::id())];
+        let half = [format!("x.onnx{}", suffix()), format!("x.onnx.data.{}-0.part", std::process::id())];
         half.iter().for_each(|name| std::fs::write(dir.path().join(name), "half").unwrap());
         std::fs::write(dir.path().join("other.tmp"), "other").unwrap();
         announce(&path);

@@ -52,6 +52,8 @@ struct Group {
     input: String,
     output: String,
     count: usize,
+    /// A drawn node that is part of it.
+    at: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +70,10 @@ pub fn page(graph: &Graph, found: &Found, report: &Report) -> String {
     if graph.nodes().count() > LIMIT {
         data.omitted = Some(format!("A graph of more than {LIMIT} nodes is not drawn."));
     } else {
-        draw(graph, &members(found, report), &mut data);
+        let places = draw(graph, &members(found, report), &mut data);
+        for (group, nodes) in data.groups.iter_mut().zip(groups(found, report)) {
+            group.at = nodes.iter().find_map(|node| places.get(node)).copied();
+        }
     }
     let json = serde_json::to_string(&data).unwrap_or_default().replace('<', "\\u003c");
     let title = escape(&format!("{} · hanc", report.model.path));
@@ -115,6 +120,7 @@ fn block(entry: &Entry) -> Group {
         input: entry.input.clone(),
         output: entry.output.clone(),
         count: entry.nodes.len(),
+        at: None,
     }
 }
 
@@ -130,6 +136,7 @@ fn han(stack: &super::Han) -> Group {
         input: String::new(),
         output: String::new(),
         count: stack.nodes.len(),
+        at: None,
     }
 }
 
@@ -139,15 +146,24 @@ fn port(graph: &Graph, id: ValueId) -> Port {
     Port { text: text[name.len()..].trim().to_owned(), name }
 }
 
+/// The nodes of each group, in the order of the groups.
+fn groups<'a>(found: &'a Found, report: &Report) -> Vec<&'a [NodeId]> {
+    let shown = found.blocks.iter().zip(&report.blocks).filter(|(_, entry)| is_shown(entry));
+    let blocks = shown.map(|(block, _)| block.nodes.as_slice());
+    blocks.chain(found.han.iter().map(|stack| stack.nodes.as_slice())).collect()
+}
+
 /// The group of each node: replaceable blocks first, then Han layers, then near misses; the larger of two.
 fn members(found: &Found, report: &Report) -> BTreeMap<NodeId, usize> {
-    let shown = found.blocks.iter().zip(&report.blocks).filter(|(_, entry)| is_shown(entry));
-    let blocks = shown.map(|(block, _)| (if block.replaceable() { 0 } else { 2 }, &block.nodes));
-    let stacks = found.han.iter().map(|stack| (1, &stack.nodes));
-    let mut all: Vec<_> = blocks.chain(stacks).enumerate().collect();
-    all.sort_by_key(|(_, (class, nodes))| (*class, std::cmp::Reverse(nodes.len())));
+    let class = |group: usize| match report.blocks.iter().filter(|entry| is_shown(entry)).nth(group) {
+        Some(entry) if entry.replaceable => 0,
+        Some(_) => 2,
+        None => 1,
+    };
+    let mut all: Vec<_> = groups(found, report).into_iter().enumerate().collect();
+    all.sort_by_cached_key(|(group, nodes)| (class(*group), std::cmp::Reverse(nodes.len())));
     let mut members = BTreeMap::new();
-    for (group, (_, nodes)) in all {
+    for (group, nodes) in all {
         for node in nodes {
             members.entry(*node).or_insert(group);
         }
@@ -155,7 +171,9 @@ fn members(found: &Found, report: &Report) -> BTreeMap<NodeId, usize> {
     members
 }
 
-fn draw(graph: &Graph, members: &BTreeMap<NodeId, usize>, data: &mut Data<'_>) {
+/// Fills in nodes and edges; returns where each node stands.
+fn draw(graph: &Graph, members: &BTreeMap<NodeId, usize>, data: &mut Data<'_>) -> BTreeMap<NodeId, usize> {
+    let mut places = BTreeMap::new();
     let order: Vec<_> = graph.order().unwrap_or_else(|_| graph.nodes().map(|(id, _)| id).collect());
     let prepared = prepared(graph, &order);
     let mut makers = BTreeMap::new();
@@ -166,6 +184,7 @@ fn draw(graph: &Graph, members: &BTreeMap<NodeId, usize>, data: &mut Data<'_>) {
     for id in order {
         let Some(node) = graph.get(id) else { continue };
         let at = data.nodes.len();
+        places.insert(id, at);
         makers.extend(node.outputs.iter().flatten().map(|value| (*value, at)));
         let reads = node.inputs.iter().flatten().chain(&node.captures);
         data.edges.extend(reads.filter_map(|value| makers.get(value)).map(|from| (*from, at)).filter(|(a, b)| a != b));
@@ -176,6 +195,7 @@ fn draw(graph: &Graph, members: &BTreeMap<NodeId, usize>, data: &mut Data<'_>) {
         data.edges.extend(makers.get(&id).map(|from| (*from, data.nodes.len())));
         data.nodes.push(end(graph, id));
     }
+    places
 }
 
 /// Nodes that a reader can do without: constants being made ready, and sizes being computed.

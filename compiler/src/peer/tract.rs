@@ -6,8 +6,8 @@ use bytemuck::pod_collect_to_vec;
 use half::f16;
 use hanc_runtime::{DType, Tensor};
 use tract_onnx::prelude::{
-    Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoTValue, TValue, Tensor as Held,
-    tvec,
+    Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TValue,
+    Tensor as Held, tvec,
 };
 
 use super::{Peer, PeerError};

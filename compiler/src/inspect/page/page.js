@@ -137,7 +137,8 @@
   function find(target) {
     if (!target) return undefined;
     if (target.node !== undefined) return boxes[elementOf.get(target.node)];
-    return boxes.find((box) => box.kind === "group" ? box.group === target.group : nodes[box.node].group === target.group);
+    const own = boxes.find((box) => box.kind === "group" ? box.group === target.group : nodes[box.node].group === target.group);
+    return own ?? boxes[elementOf.get(groups[target.group].at)];
   }
   function focus(target) {
     state.chosen = target;
