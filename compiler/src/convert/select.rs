@@ -16,7 +16,7 @@ pub struct Selection {
     pub only: Vec<String>,
     /// Patterns none of which may.
     pub except: Vec<String>,
-    /// Indices in the order in which blocks were found.
+    /// Indices among the blocks of these kinds, in the order in which they were found.
     pub indices: Option<BTreeSet<usize>>,
 }
 
@@ -119,9 +119,10 @@ pub fn parse_indices(list: &str) -> Result<BTreeSet<usize>, SelectError> {
 
 /// Chooses among the blocks of a graph. Where chosen blocks overlap, the one that covers more nodes wins.
 pub fn select<'a>(graph: &Graph, found: &'a Found, selection: &Selection) -> Result<Selected<'a>, SelectError> {
-    let matcher = Matcher::new(selection, found.blocks.len())?;
-    let asked: Vec<_> =
-        found.blocks.iter().enumerate().filter(|(i, block)| matcher.matches(graph, *i, block)).collect();
+    let is_asked = |block: &&Block| selection.kinds.is_empty() || selection.kinds.contains(&block.kind);
+    let of_kind: Vec<&Block> = found.blocks.iter().filter(is_asked).collect();
+    let matcher = Matcher::new(selection, of_kind.len())?;
+    let asked = of_kind.into_iter().enumerate().filter(|(i, block)| matcher.matches(graph, *i, block));
     let mut refused: Vec<(usize, Refused)> = Vec::new();
     let mut candidates = Vec::new();
     for (i, block) in asked {
@@ -203,9 +204,8 @@ impl<'a> Matcher<'a> {
     }
 
     fn matches(&self, graph: &Graph, index: usize, block: &Block) -> bool {
-        let Selection { kinds, only, indices, .. } = self.selection;
-        (kinds.is_empty() || kinds.contains(&block.kind))
-            && indices.as_ref().is_none_or(|all| all.contains(&index))
+        let Selection { only, indices, .. } = self.selection;
+        indices.as_ref().is_none_or(|all| all.contains(&index))
             && (only.is_empty() || touches(&self.only, graph, block))
             && !touches(&self.except, graph, block)
     }
