@@ -70,4 +70,18 @@ impl ModelFile {
     pub fn parse(bytes: Bytes, path: Option<&Path>, limits: &Limits) -> Result<ModelFile, Error> {
         read::model(bytes, path, limits)
     }
+
+    /// Everything but the graph's content, for another graph over the same data files.
+    pub fn without_graph(&self) -> ModelFile {
+        ModelFile {
+            path: self.path.clone(),
+            header: self.header.clone(),
+            graph: GraphFile::default(),
+            functions: self.functions.clone(),
+            unknown: self.unknown.clone(),
+            limits: self.limits.clone(),
+            header_records: self.header_records.clone(),
+            maps: self.maps.clone(),
+        }
+    }
 }

@@ -11,6 +11,13 @@ pub fn of_nodes<'a>(nodes: impl IntoIterator<Item = &'a NodeProto>) -> Vec<&'a T
     found
 }
 
+/// The tensors in an attribute.
+pub fn of_attribute(attribute: &AttributeProto) -> Vec<&TensorProto> {
+    let mut found = Vec::new();
+    self::attribute(attribute, &mut found);
+    found
+}
+
 /// The tensors of a nested graph: initializers, and what stands in its nodes.
 pub fn of_graph(graph: &GraphProto) -> Vec<&TensorProto> {
     let mut found = Vec::new();

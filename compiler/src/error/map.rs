@@ -10,7 +10,7 @@ use crate::infer::InferError;
 use crate::ir::CycleError;
 use crate::ir::inline::InlineError;
 use crate::lower::LowerError;
-use crate::onnx::{ExportError, ImportError};
+use crate::onnx::{ExportError, Fault, ImportError};
 use crate::peer::PeerError;
 use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
@@ -269,6 +269,7 @@ impl Coded for ImportError {
     fn code(&self) -> &'static str {
         match self {
             ImportError::File(error) => error.code(),
+            ImportError::Graph { fault: Fault::Cycle, .. } => "E301",
             ImportError::Graph { .. } => "E205",
         }
     }
@@ -286,20 +287,27 @@ impl Coded for ImportError {
             ImportError::Graph { message, .. } => message.clone(),
         }
     }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            ImportError::File(error) => Coded::help(error),
+            ImportError::Graph { fault, .. } => Some(fault.help().to_owned()),
+        }
+    }
 }
 
 impl Coded for ExportError {
     fn code(&self) -> &'static str {
         match self {
             ExportError::Cycle(error) => error.code(),
-            ExportError::Attribute { .. } => "E507",
+            ExportError::Attribute { .. } | ExportError::Opset { .. } => "E507",
         }
     }
 
     fn place(&self) -> Option<String> {
         match self {
             ExportError::Cycle(_) => None,
-            ExportError::Attribute { place, op, .. } => Some(node(place, op)),
+            ExportError::Attribute { place, op, .. } | ExportError::Opset { place, op, .. } => Some(node(place, op)),
         }
     }
 }

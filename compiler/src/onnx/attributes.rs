@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hanc_proto::onnx::attribute_proto::AttributeType;
 use hanc_proto::onnx::{AttributeProto, TensorProto};
 use hanc_proto::{Error, ModelFile};
+use hanc_runtime::DType;
 
 use crate::ir::{Attr, Constant};
 use crate::op::AttrKind;
@@ -20,15 +21,16 @@ pub fn constant(file: &ModelFile, tensor: &TensorProto) -> Result<Constant, Erro
     Ok(Constant::new(dtype, &data.dims, data.bytes))
 }
 
-/// A constant as a tensor of the file.
-pub(super) fn tensor(name: &str, constant: &Constant) -> TensorProto {
-    TensorProto {
+/// A constant as a tensor of the file; `None` for texts, which only the file that they were read from holds.
+pub(super) fn tensor(name: &str, constant: &Constant) -> Option<TensorProto> {
+    let texts = constant.dtype == DType::String && !constant.is_empty();
+    (!texts).then(|| TensorProto {
         name: (!name.is_empty()).then(|| name.to_owned()),
         data_type: Some(types::number(constant.dtype)),
         dims: constant.shape.iter().map(|&n| n as i64).collect(),
         raw_data: Some(constant.bytes.clone()),
         ..TensorProto::default()
-    }
+    })
 }
 
 /// An attribute's value. Files of IR version 1 leave the type out; the field that is there tells.
@@ -81,7 +83,7 @@ pub(super) fn reference(name: &str, of: &str, kind: AttrKind) -> AttributeProto 
     proto
 }
 
-/// An attribute of a new node; `None` for one that only a file can hold (nested graphs).
+/// An attribute of a new node; `None` for one that only a file can hold (nested graphs, texts in tensors).
 pub(super) fn proto(name: &str, attr: &Attr) -> Option<AttributeProto> {
     let mut proto = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
     proto.set_type(match attr {
@@ -101,7 +103,7 @@ pub(super) fn proto(name: &str, attr: &Attr) -> Option<AttributeProto> {
         Attr::Ints(values) => proto.ints.clone_from(values),
         Attr::Floats(values) => proto.floats.clone_from(values),
         Attr::Strs(values) => proto.strings.clone_from(values),
-        Attr::Tensor(constant) => proto.t = Some(tensor("", constant)),
+        Attr::Tensor(constant) => proto.t = Some(tensor("", constant)?),
         Attr::Graph | Attr::Reference(_) | Attr::Opaque => {}
     }
     Some(proto)

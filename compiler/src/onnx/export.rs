@@ -1,17 +1,12 @@
 //! From a graph back to a file. What the file had and nobody changed is written verbatim.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use hanc_proto::onnx::tensor_shape_proto::{Dimension, dimension};
-use hanc_proto::onnx::{
-    AttributeProto, FunctionProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
-};
+use hanc_proto::onnx::{FunctionProto, ModelProto, NodeProto, StringStringEntryProto, ValueInfoProto};
 use hanc_proto::{GraphFile, Kept, ModelFile};
 
-use super::attributes;
-use crate::ir::{Attr, CycleError, Function, FunctionKey, Graph, Node, Source, ValueId};
-use crate::ops::types;
+use super::{attributes, encode, nested};
+use crate::ir::{CycleError, Graph, Node, Source, ValueId};
 
 /// Why a graph cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +24,18 @@ pub enum ExportError {
         /// The attribute.
         attribute: String,
     },
+    /// A node came out of a function of another opset, in which its operator means something else.
+    #[error("{place} ({op}): means something else under opset {model} of the model than under opset {version}")]
+    Opset {
+        /// The node.
+        place: String,
+        /// Its operator.
+        op: String,
+        /// Version that the node means.
+        version: i64,
+        /// Version that the model imports.
+        model: i64,
+    },
 }
 
 /// What a file gets besides its graph.
@@ -45,90 +52,54 @@ pub struct Addition {
 /// The file of a graph. With the file that the graph was read from, everything that is still the same is kept byte for
 /// byte; initializers that nobody reads any more go, those that nobody ever read stay.
 pub fn export(graph: &Graph, source: Option<&ModelFile>, addition: &Addition) -> Result<ModelFile, ExportError> {
-    let mut file = source.cloned().unwrap_or_default();
-    let old = file.graph.clone();
+    let mut file = source.map_or_else(ModelFile::default, ModelFile::without_graph);
     file.header = header(graph, source, addition);
     file.functions.extend(functions(graph, source)?);
-    file.graph.nodes = nodes(graph, &old)?;
-    let was_read = old.nodes.iter().flat_map(|n| n.input.iter().map(String::as_str)).collect();
-    let gone = initializers(graph, &mut file.graph, &was_read);
-    infos(graph, &mut file.graph, &gone, source.is_none());
+    let none = GraphFile::default();
+    let old = source.map_or(&none, |source| &source.graph);
+    let writer = Writer { graph, old, read: Read::of(old), implicit: source.is_none() || file.header.ir_version() > 3 };
+    file.graph = writer.graph_file(source.is_none())?;
     Ok(file)
 }
 
 fn header(graph: &Graph, source: Option<&ModelFile>, addition: &Addition) -> ModelProto {
     let fresh = || ModelProto {
-        ir_version: Some(8),
+        ir_version: Some(ir_version(graph)),
         producer_name: Some("hanc".to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        opset_import: graph.opsets.iter().map(|(domain, version)| opset(domain, *version)).collect(),
         ..ModelProto::default()
     };
     let mut header = source.map_or_else(fresh, |file| file.header.clone());
     for (domain, version) in graph.opsets.iter().chain(&addition.opsets) {
-        if !header.opset_import.iter().any(|o| normal(o.domain()) == normal(domain)) {
-            header.opset_import.push(opset(domain, *version));
+        let said = header.opset_import.iter().any(|o| normal(o.domain()) == normal(domain));
+        // Files before IR version 3 had one opset and did not say so.
+        if !said && (header.ir_version() > 2 || !domain.is_empty()) {
+            header.opset_import.push(encode::opset(domain, *version));
         }
     }
     for (key, value) in &addition.metadata {
-        header.metadata_props.retain(|entry| entry.key() != key);
-        header.metadata_props.push(StringStringEntryProto { key: Some(key.clone()), value: Some(value.clone()) });
+        let entry = StringStringEntryProto { key: Some(key.clone()), value: Some(value.clone()) };
+        match header.metadata_props.iter_mut().find(|old| old.key() == key) {
+            Some(old) => *old = entry,
+            None => header.metadata_props.push(entry),
+        }
     }
-    header.ir_version = Some(header.ir_version().max(addition.ir_version));
+    if addition.ir_version > header.ir_version() {
+        header.ir_version = Some(addition.ir_version);
+    }
     header
 }
 
-fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
-    OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) }
-}
-
-fn nodes(graph: &Graph, old: &GraphFile) -> Result<Vec<Kept<NodeProto>>, ExportError> {
-    let order = graph.order()?;
-    order.into_iter().map(|id| node(graph, graph.node(id), old)).collect()
-}
-
-/// A node: verbatim if it still reads and makes what it did.
-fn node(graph: &Graph, node: &Node, old: &GraphFile) -> Result<Kept<NodeProto>, ExportError> {
-    let name = |id: &Option<ValueId>| id.map_or(String::new(), |id| graph.value(id).name.to_string());
-    let (input, output): (Vec<_>, Vec<_>) =
-        (node.inputs.iter().map(name).collect(), node.outputs.iter().map(name).collect());
-    if let Some(kept) = node.origin.and_then(|i| old.nodes.get(i as usize)) {
-        let mut kept = kept.clone();
-        if kept.input != input || kept.output != output {
-            let proto = kept.change();
-            (proto.input, proto.output) = (input, output);
-        }
-        return Ok(kept);
+/// The IR version that came with an opset.
+fn ir_version(graph: &Graph) -> i64 {
+    match graph.opsets.get("").copied().unwrap_or(1) {
+        ..=18 => 8,
+        19..=20 => 9,
+        21..=22 => 10,
+        23 => 11,
+        24 => 12,
+        _ => 13,
     }
-    let text = |s: &str| (!s.is_empty()).then(|| s.to_owned());
-    Ok(Kept::new(NodeProto {
-        input,
-        output,
-        name: text(&node.name),
-        op_type: text(&node.op_type),
-        domain: text(&node.domain),
-        overload: text(&node.overload),
-        attribute: attributes(graph, node)?,
-        ..NodeProto::default()
-    }))
-}
-
-fn attributes(graph: &Graph, node: &Node) -> Result<Vec<AttributeProto>, ExportError> {
-    let attribute = |(name, attr): (&String, &Attr)| {
-        let proto = match attr {
-            Attr::Reference(of) => {
-                let spec = node.op.and_then(|op| op.attr(name, graph.version(node)));
-                spec.map(|spec| attributes::reference(name, of, spec.kind))
-            }
-            attr => attributes::proto(name, attr),
-        };
-        proto.ok_or_else(|| ExportError::Attribute {
-            place: node.place(graph),
-            op: node.op_type.to_string(),
-            attribute: name.clone(),
-        })
-    };
-    node.attrs.iter().map(attribute).collect()
 }
 
 /// The functions that the file does not have yet.
@@ -136,25 +107,7 @@ fn functions(graph: &Graph, source: Option<&ModelFile>) -> Result<Vec<Kept<Funct
     let had = source.into_iter().flat_map(|file| &file.functions);
     let had: BTreeSet<_> = had.map(|f| (normal(f.domain()), f.name(), f.overload())).collect();
     let new = graph.functions.iter().filter(|((d, n, o), _)| !had.contains(&(normal(d), n.as_str(), o.as_str())));
-    new.map(|(key, f)| Ok(Kept::new(function(key, f)?))).collect()
-}
-
-fn function(key: &FunctionKey, function: &Function) -> Result<FunctionProto, ExportError> {
-    let body = &function.body;
-    let names = |ids: &[ValueId]| ids.iter().map(|id| body.value(*id).name.to_string()).collect();
-    let defaults = function.defaults.iter().filter_map(|(name, attr)| attributes::proto(name, attr));
-    Ok(FunctionProto {
-        name: Some(key.1.clone()),
-        domain: Some(key.0.clone()),
-        overload: (!key.2.is_empty()).then(|| key.2.clone()),
-        input: names(body.inputs()),
-        output: names(body.outputs()),
-        attribute: function.attributes.clone(),
-        attribute_proto: defaults.collect(),
-        node: nodes(body, &GraphFile::default())?.iter().map(|node| NodeProto::clone(node)).collect(),
-        opset_import: body.opsets.iter().map(|(domain, version)| opset(domain, *version)).collect(),
-        ..FunctionProto::default()
-    })
+    new.map(|(key, f)| Ok(Kept::new(encode::function(key, f)?))).collect()
 }
 
 /// ONNX's own domain has two names.
@@ -162,54 +115,150 @@ fn normal(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }
 }
 
-/// Removes the initializers that nobody reads any more, adds the new ones, and returns the names of the removed.
-fn initializers(graph: &Graph, file: &mut GraphFile, was_read: &BTreeSet<&str>) -> BTreeSet<String> {
-    let used = |id: ValueId| !graph.users(id).is_empty() || graph.is_output(id);
-    let mut gone = BTreeSet::new();
-    file.initializers.retain(|tensor: &Kept<TensorProto>| {
-        let keep = !was_read.contains(tensor.name()) || graph.find(tensor.name()).is_none_or(used);
-        if !keep {
-            gone.insert(tensor.name().to_owned());
-        }
-        keep
-    });
-    for (id, value) in graph.values() {
-        if let Source::Constant(constant) = &value.source
-            && constant.origin.is_none()
-            && used(id)
-        {
-            file.initializers.push(Kept::new(attributes::tensor(&value.name, constant)));
-        }
-    }
-    gone
+/// Names that somebody read in the original.
+struct Read {
+    names: HashSet<String>,
 }
 
-/// Inputs that mirror removed initializers and types of values that are gone go too.
-fn infos(graph: &Graph, file: &mut GraphFile, gone: &BTreeSet<String>, fresh: bool) {
-    file.inputs.retain(|input| !gone.contains(input.name()));
-    let alive = |name: &str| graph.find(name).is_none_or(|id| !matches!(graph.value(id).source, Source::Nowhere));
-    file.value_infos.retain(|info| alive(info.name()) && !gone.contains(info.name()));
-    if fresh {
-        file.name = Some(if graph.name.is_empty() { "main".to_owned() } else { graph.name.clone() });
-        file.inputs = graph.inputs().iter().map(|id| info(graph, *id)).collect();
-        file.outputs = graph.outputs().iter().map(|id| info(graph, *id)).collect();
+impl Read {
+    fn of(graph: &GraphFile) -> Read {
+        let inputs = graph.nodes.iter().flat_map(|node| node.input.iter().cloned());
+        let nested = graph.nodes.iter().flat_map(|node| nested::captured(node));
+        let outputs = graph.outputs.iter().map(|output| output.name().to_owned());
+        Read { names: inputs.chain(nested).chain(outputs).collect() }
     }
 }
 
-fn info(graph: &Graph, id: ValueId) -> Kept<ValueInfoProto> {
-    let value = graph.value(id);
-    let dim = |d: &crate::ir::Dim| match (d.size(), d.name()) {
-        (Some(size), _) => Some(dimension::Value::DimValue(size)),
-        (None, Some(name)) if d.factor() == 1 && !name.starts_with('?') => {
-            Some(dimension::Value::DimParam(name.to_owned()))
+struct Writer<'a> {
+    graph: &'a Graph,
+    /// The graph of the file that the graph was read from; empty without one.
+    old: &'a GraphFile,
+    read: Read,
+    /// Whether initializers need not be among the inputs.
+    implicit: bool,
+}
+
+impl Writer<'_> {
+    fn graph_file(&self, fresh: bool) -> Result<GraphFile, ExportError> {
+        let old = self.old;
+        let name = || if self.graph.name.is_empty() { "main".to_owned() } else { self.graph.name.clone() };
+        let keep = |name: &str| self.graph.find(name).is_none_or(|id| self.is_written(id));
+        let mut inputs: Vec<_> = old.inputs.iter().filter(|i| self.keeps_input(i.name())).cloned().collect();
+        let mut initializers: Vec<_> = old.initializers.iter().filter(|t| self.keeps(t.name())).cloned().collect();
+        let had: HashSet<&str> = inputs.iter().map(|input| input.name()).collect();
+        let new = self.graph.inputs().iter().filter(|id| !had.contains(&*self.graph.value(**id).name));
+        let mut new: Vec<_> = new.map(|id| Kept::new(encode::info(self.graph, *id))).collect();
+        for id in self.new_constants() {
+            let value = self.graph.value(id);
+            let tensor = self.graph.constant(id).and_then(|constant| attributes::tensor(&value.name, constant));
+            initializers.push(Kept::new(tensor.ok_or_else(|| encode::texts(&value.name))?));
+            if !self.implicit {
+                new.push(Kept::new(encode::info(self.graph, id)));
+            }
         }
-        _ => None,
-    };
-    let dims = |s: &crate::ir::Shape| s.iter().map(|d| Dimension { value: dim(d), ..Dimension::default() }).collect();
-    let tensor = type_proto::Tensor {
-        elem_type: value.dtype.map(types::number),
-        shape: value.shape.as_ref().map(|s| TensorShapeProto { dim: dims(s) }),
-    };
-    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
-    Kept::new(ValueInfoProto { name: Some(value.name.to_string()), r#type: Some(r#type), ..ValueInfoProto::default() })
+        inputs.append(&mut new);
+        let sparse = old.sparse_initializers.iter();
+        let annotations = old.quantization_annotations.iter();
+        Ok(GraphFile {
+            name: if fresh { Some(name()) } else { old.name.clone() },
+            nodes: self.nodes()?,
+            initializers,
+            sparse_initializers: sparse.filter(|t| self.keeps_sparse(sparse_name(t))).cloned().collect(),
+            doc_string: old.doc_string.clone(),
+            inputs,
+            outputs: self.outputs(),
+            value_infos: old.value_infos.iter().filter(|info| keep(info.name())).cloned().collect(),
+            quantization_annotations: annotations.filter(|a| keep(a.tensor_name())).cloned().collect(),
+            metadata_props: old.metadata_props.clone(),
+            unknown: old.unknown.clone(),
+        })
+    }
+
+    fn nodes(&self) -> Result<Vec<Kept<NodeProto>>, ExportError> {
+        let order = self.graph.order()?;
+        order.into_iter().map(|id| self.node(self.graph.node(id))).collect()
+    }
+
+    /// A node: verbatim if it still reads and makes what it did.
+    fn node(&self, node: &Node) -> Result<Kept<NodeProto>, ExportError> {
+        let Some(mut kept) = node.origin.and_then(|i| self.old.nodes.get(i as usize)).cloned() else {
+            return encode::node(self.graph, node).map(Kept::new);
+        };
+        let (input, output) = (encode::names(self.graph, &node.inputs), encode::names(self.graph, &node.outputs));
+        if kept.input != input || kept.output != output {
+            kept.rewire(input, output);
+        }
+        let renamed = self.renamed(node, &kept);
+        if !renamed.is_empty() {
+            nested::rename(kept.change(), &renamed);
+        }
+        Ok(kept)
+    }
+
+    /// What nested graphs read under another name than they did.
+    fn renamed(&self, node: &Node, kept: &NodeProto) -> BTreeMap<String, String> {
+        let now = node.captures.iter().map(|id| self.graph.value(*id).name.to_string());
+        nested::captured(kept).into_iter().zip(now).filter(|(old, new)| old != new).collect()
+    }
+
+    fn is_used(&self, id: ValueId) -> bool {
+        !self.graph.users(id).is_empty() || self.graph.is_output(id)
+    }
+
+    /// Whether the file's own initializer of this name stays.
+    fn keeps(&self, name: &str) -> bool {
+        let value = self.graph.find(name).filter(|id| self.of_file(*id));
+        value.is_some_and(|id| self.is_used(id) || !self.read.names.contains(name))
+    }
+
+    /// Whether a constant is the initializer of the file that has its name.
+    fn of_file(&self, id: ValueId) -> bool {
+        let origin = self.graph.constant(id).and_then(|constant| constant.origin);
+        let tensor = origin.and_then(|i| self.old.initializers.get(i as usize));
+        tensor.is_some_and(|tensor| tensor.name() == &*self.graph.value(id).name)
+    }
+
+    fn new_constants(&self) -> impl Iterator<Item = ValueId> {
+        let constants = self.graph.values().filter(|(_, value)| matches!(value.source, Source::Constant(_)));
+        constants.map(|(id, _)| id).filter(|id| self.is_used(*id) && !self.of_file(*id))
+    }
+
+    fn keeps_sparse(&self, name: &str) -> bool {
+        let given = |id: &ValueId| matches!(self.graph.value(*id).source, Source::Input);
+        let value = self.graph.find(name).filter(given);
+        value.is_some_and(|id| self.is_used(id) || !self.read.names.contains(name))
+    }
+
+    /// Inputs that mirror removed initializers go with them.
+    fn keeps_input(&self, name: &str) -> bool {
+        let Some(id) = self.graph.find(name) else { return false };
+        match self.graph.value(id).source {
+            Source::Constant(_) => self.keeps(name),
+            _ => {
+                self.graph.inputs().contains(&id) || self.old.sparse_initializers.iter().any(|t| sparse_name(t) == name)
+            }
+        }
+    }
+
+    /// Whether a value of the graph is in the file.
+    fn is_written(&self, id: ValueId) -> bool {
+        match self.graph.value(id).source {
+            Source::Nowhere => false,
+            Source::Constant(_) => self.is_used(id) || self.keeps(&self.graph.value(id).name),
+            _ => true,
+        }
+    }
+
+    fn outputs(&self) -> Vec<Kept<ValueInfoProto>> {
+        let old: HashMap<&str, _> = self.old.outputs.iter().map(|output| (output.name(), output)).collect();
+        let output = |id: &ValueId| match old.get(&*self.graph.value(*id).name) {
+            Some(kept) => (*kept).clone(),
+            None => Kept::new(encode::info(self.graph, *id)),
+        };
+        self.graph.outputs().iter().map(output).collect()
+    }
+}
+
+fn sparse_name(tensor: &hanc_proto::onnx::SparseTensorProto) -> &str {
+    tensor.values.as_ref().map_or("", |values| values.name())
 }

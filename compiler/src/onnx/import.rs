@@ -1,68 +1,65 @@
 //! From a file to a graph.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use hanc_proto::ModelFile;
 use hanc_proto::onnx::{
-    FunctionProto, GraphProto, NodeProto, OperatorSetIdProto, ValueInfoProto, tensor_shape_proto, type_proto,
+    AttributeProto, FunctionProto, NodeProto, OperatorSetIdProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
+use hanc_proto::{Error, ModelFile, visit};
 use hanc_runtime::DType;
 
-use super::attributes;
-use crate::ir::{Constant, Dim, Function, Graph, NewNode, Shape, ValueId, dim};
+use super::fault::{Fault, ImportError};
+use super::{attributes, nested, sparse};
+use crate::ir::{Attr, Constant, Dim, Function, FunctionKey, Graph, NewNode, Shape, Source, ValueId, dim};
 use crate::ops::types;
-
-/// Why a file is no graph.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// A tensor cannot be read.
-    #[error(transparent)]
-    File(#[from] hanc_proto::Error),
-    /// The graph does not hold together.
-    #[error("{file}{place}: {message}")]
-    Graph {
-        /// The file, and a separator.
-        file: String,
-        /// The node or value.
-        place: String,
-        /// What is wrong.
-        message: String,
-    },
-}
 
 /// Reads the graph of a file. Weights stay slices of its memory map.
 pub fn import(file: &ModelFile) -> Result<Graph, ImportError> {
-    let mut reader = Reader::new(file, file.graph.name.as_deref().unwrap_or(""), &file.header.opset_import)?;
+    let mut reader = Reader::new(file, None, &file.header.opset_import)?;
     reader.graph.functions = Arc::new(functions(file)?);
     reader.constants()?;
+    reader.sparse()?;
     reader.inputs()?;
-    let nodes = file.graph.nodes.iter().map(|kept| &**kept);
-    reader.nodes(nodes, true)?;
-    reader.types();
-    reader.outputs()?;
+    reader.nodes(file.graph.nodes.iter().map(|kept| &**kept))?;
+    reader.types()?;
+    let outputs: Vec<_> = file.graph.outputs.iter().map(|o| o.name()).collect();
+    reader.outputs(&outputs)?;
     reader.check()?;
     Ok(reader.graph)
 }
 
-fn functions(file: &ModelFile) -> Result<BTreeMap<crate::ir::FunctionKey, Function>, ImportError> {
-    let key = |f: &FunctionProto| (domain(f.domain()).to_owned(), f.name().to_owned(), f.overload().to_owned());
-    file.functions.iter().map(|f| Ok((key(f), function(file, f)?))).collect()
+fn functions(file: &ModelFile) -> Result<BTreeMap<FunctionKey, Function>, ImportError> {
+    let mut all = BTreeMap::new();
+    for proto in &file.functions {
+        let (key, function) = function(file, proto)?;
+        let place = title(proto);
+        if all.insert(key, function).is_some() {
+            return Err(error(file, Fault::Duplicate, &place, "the model has two functions of this name".into()));
+        }
+    }
+    Ok(all)
 }
 
-fn function(file: &ModelFile, proto: &FunctionProto) -> Result<Function, ImportError> {
-    let mut reader = Reader::new(file, proto.name(), &proto.opset_import)?;
-    for name in &proto.input {
-        let id = reader.graph.add_input(name, None, None);
-        reader.names.insert(name.clone(), id);
+fn function(file: &ModelFile, proto: &FunctionProto) -> Result<(FunctionKey, Function), ImportError> {
+    let mut reader = Reader::new(file, Some(proto), &proto.opset_import)?;
+    if proto.name().is_empty() {
+        return Err(reader.error(Fault::Unnamed, "", "a function has no name".into()));
     }
-    reader.nodes(proto.node.iter(), false)?;
-    let outputs = proto.output.iter().map(|name| reader.defined(name)).collect::<Result<_, _>>()?;
-    reader.graph.set_outputs(outputs);
+    for name in &proto.input {
+        reader.input(name, None, None)?;
+    }
+    reader.nodes(proto.node.iter())?;
+    let outputs: Vec<_> = proto.output.iter().map(String::as_str).collect();
+    reader.outputs(&outputs)?;
     reader.check()?;
-    let defaults = proto.attribute_proto.iter().map(|a| Ok((a.name().to_owned(), attributes::attr(file, a)?)));
-    let defaults = defaults.collect::<Result<_, ImportError>>()?;
-    Ok(Function { body: reader.graph, attributes: proto.attribute.clone(), defaults })
+    let defaults = reader.attributes("its attributes", &proto.attribute_proto)?;
+    let key = (domain(proto.domain()).to_owned(), proto.name().to_owned(), proto.overload().to_owned());
+    Ok((key, Function { body: reader.graph, attributes: proto.attribute.clone(), defaults }))
+}
+
+fn title(function: &FunctionProto) -> String {
+    format!("function \"{}.{}\"", function.domain(), function.name())
 }
 
 /// ONNX's own domain has two names.
@@ -70,84 +67,104 @@ fn domain(name: &str) -> &str {
     if name == "ai.onnx" { "" } else { name }
 }
 
+fn error(file: &ModelFile, fault: Fault, place: &str, message: String) -> ImportError {
+    let file = file.path.as_ref().map_or(String::new(), |p| format!("{}: ", p.display()));
+    ImportError::Graph { file, place: place.to_owned(), message, fault }
+}
+
+/// A graph that is being read: the model's, or the body of a function.
 struct Reader<'a> {
     file: &'a ModelFile,
+    function: Option<&'a FunctionProto>,
     graph: Graph,
     names: HashMap<String, ValueId>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(file: &'a ModelFile, name: &str, opsets: &[OperatorSetIdProto]) -> Result<Reader<'a>, ImportError> {
-        let opsets = opsets.iter().map(|o| (domain(o.domain()).to_owned(), o.version())).collect();
-        Ok(Reader { file, graph: Graph::new(name, opsets), names: HashMap::new() })
+    fn new(
+        file: &'a ModelFile,
+        function: Option<&'a FunctionProto>,
+        opsets: &[OperatorSetIdProto],
+    ) -> Result<Reader<'a>, ImportError> {
+        let name = function.map_or(file.graph.name.as_deref().unwrap_or(""), |f| f.name());
+        let graph = Graph::new(name, BTreeMap::new());
+        let mut reader = Reader { file, function, graph, names: HashMap::new() };
+        reader.opsets(opsets)?;
+        Ok(reader)
     }
 
-    fn constants(&mut self) -> Result<(), ImportError> {
-        for (i, tensor) in self.file.graph.initializers.iter().enumerate() {
-            if tensor.name().is_empty() {
-                return Err(self.error(&format!("initializer {i}"), "it has no name"));
+    /// Versions of operator domains. Files before IR version 3 had one opset and did not say so.
+    fn opsets(&mut self, opsets: &[OperatorSetIdProto]) -> Result<(), ImportError> {
+        for opset in opsets {
+            let (name, version) = (domain(opset.domain()).to_owned(), opset.version());
+            let place = format!("opset import {name:?}");
+            if version < 1 {
+                return Err(self.error(Fault::Opset, &place, format!("{version} is no version of an opset")));
             }
-            let constant = attributes::constant(self.file, tensor)?;
-            self.constant(tensor.name(), Constant { origin: Some(i as u32), ..constant })?;
+            if let Some(other) = self.graph.opsets.insert(name, version).filter(|other| *other != version) {
+                let message = format!("both version {other} and version {version} are imported");
+                return Err(self.error(Fault::Opset, &place, message));
+            }
         }
-        for tensor in &self.file.graph.sparse_initializers {
-            let Some(values) = &tensor.values else { continue };
-            let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&n| usize::try_from(n).ok()).collect();
-            let (Some(shape), Ok(dtype)) = (shape, types::dtype(i64::from(values.data_type()))) else {
-                return Err(self.error(values.name(), "its sizes or element type are none"));
-            };
-            self.fresh(values.name())?;
-            let shape = shape.into_iter().map(Dim::from).collect();
-            let id = self.graph.add_given(values.name(), Some(dtype), Some(shape));
-            self.names.insert(values.name().to_owned(), id);
+        if self.graph.opsets.is_empty() && self.file.header.ir_version() < 3 {
+            self.graph.opsets.insert(String::new(), 1);
         }
         Ok(())
     }
 
-    fn constant(&mut self, name: &str, constant: Constant) -> Result<(), ImportError> {
-        self.fresh(name)?;
-        let id = self.graph.add_constant(name, constant);
-        self.names.insert(name.to_owned(), id);
+    fn constants(&mut self) -> Result<(), ImportError> {
+        for (i, tensor) in self.file.graph.initializers.iter().enumerate() {
+            self.fresh("initializer", i, tensor.name())?;
+            let constant = attributes::constant(self.file, tensor)?;
+            let id = self.graph.add_constant(tensor.name(), Constant { origin: Some(i as u32), ..constant });
+            self.names.insert(tensor.name().to_owned(), id);
+        }
+        Ok(())
+    }
+
+    fn sparse(&mut self) -> Result<(), ImportError> {
+        for (i, tensor) in self.file.graph.sparse_initializers.iter().enumerate() {
+            let name = tensor.values.as_ref().map_or("", |values| values.name());
+            self.fresh("sparse initializer", i, name)?;
+            let bad = |reader: &Self, reason| reader.error(Fault::Sparse, &format!("tensor {name:?}"), reason);
+            let sizes = sparse::sizes(self.file, tensor)?.map_err(|reason| bad(self, reason))?;
+            let dtype = tensor.values.as_ref().map_or(0, |values| values.data_type());
+            let dtype = types::dtype(i64::from(dtype)).map_err(|reason| bad(self, reason))?;
+            let shape = sizes.into_iter().map(Dim::from).collect();
+            let id = self.graph.add_given(name, Some(dtype), Some(shape));
+            self.names.insert(name.to_owned(), id);
+        }
         Ok(())
     }
 
     /// Inputs that an initializer gives a value to (as IR version 3 lists them) are constants.
     fn inputs(&mut self) -> Result<(), ImportError> {
+        let given: HashSet<ValueId> = self.names.values().copied().collect();
         for input in &self.file.graph.inputs {
-            if self.names.contains_key(input.name()) {
+            if self.names.get(input.name()).is_some_and(|id| given.contains(id)) {
                 continue;
             }
-            if input.name().is_empty() {
-                return Err(self.error("the graph's inputs", "one has no name"));
-            }
-            let (dtype, shape) = self.declared(input);
-            let id = self.graph.add_input(input.name(), dtype, shape);
-            self.names.insert(input.name().to_owned(), id);
+            let (dtype, shape) = self.declared(input)?;
+            self.input(input.name(), dtype, shape)?;
         }
         Ok(())
     }
 
-    fn nodes<'n>(&mut self, nodes: impl Iterator<Item = &'n NodeProto>, verbatim: bool) -> Result<(), ImportError> {
-        let mut made = BTreeSet::new();
+    fn input(&mut self, name: &str, dtype: Option<DType>, shape: Option<Shape>) -> Result<(), ImportError> {
+        self.fresh("input", self.graph.inputs().len(), name)?;
+        let id = self.graph.add_input(name, dtype, shape);
+        self.names.insert(name.to_owned(), id);
+        Ok(())
+    }
+
+    fn nodes<'n>(&mut self, nodes: impl Iterator<Item = &'n NodeProto>) -> Result<(), ImportError> {
         for (i, node) in nodes.enumerate() {
             let place = place(node, i);
-            if node.op_type().is_empty() {
-                return Err(self.error(&place, "the node names no operator"));
-            }
-            for name in node.output.iter().filter(|name| !name.is_empty()) {
-                if !made.insert(name.clone()) || self.names.get(name).is_some_and(|id| self.is_defined(*id)) {
-                    return Err(self.error(&place, &format!("{name:?} is defined a second time")));
-                }
-            }
+            self.operator(node, &place)?;
+            let outputs = self.made(node, &place)?;
             let inputs = node.input.iter().map(|name| self.named(name)).collect();
-            let outputs = node.output.iter().map(|name| self.named(name)).collect();
-            let (mut attrs, mut captures) = (BTreeMap::new(), BTreeSet::new());
-            for attribute in &node.attribute {
-                attrs.insert(attribute.name().to_owned(), attributes::attr(self.file, attribute)?);
-                let graphs = attribute.g.iter().chain(&attribute.graphs);
-                graphs.for_each(|g| captured(g, &mut captures));
-            }
-            let captures = captures.into_iter().filter_map(|name| self.named(&name)).collect();
+            let attrs = self.attributes(&place, &node.attribute)?;
+            let captures = nested::captured(node).iter().filter_map(|name| self.named(name)).collect();
             let new = NewNode {
                 domain: domain(node.domain()).to_owned(),
                 op_type: node.op_type().to_owned(),
@@ -156,7 +173,7 @@ impl<'a> Reader<'a> {
                 inputs,
                 attrs,
                 captures,
-                origin: verbatim.then_some(i as u32),
+                origin: self.function.is_none().then_some(i as u32),
                 version: None,
                 near: None,
             };
@@ -165,8 +182,54 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    fn operator(&self, node: &NodeProto, place: &str) -> Result<(), ImportError> {
+        if node.op_type().is_empty() {
+            return Err(self.error(Fault::NoOperator, place, "the node names no operator".into()));
+        }
+        if !self.graph.opsets.contains_key(domain(node.domain())) {
+            let message = format!("no version of its operator domain {:?} is imported", node.domain());
+            return Err(self.error(Fault::Opset, place, message));
+        }
+        Ok(())
+    }
+
+    fn attributes(&self, place: &str, protos: &[AttributeProto]) -> Result<BTreeMap<String, Attr>, ImportError> {
+        let mut attrs = BTreeMap::new();
+        for proto in protos {
+            let bad = |message: String| Err(self.error(Fault::Attribute, place, message));
+            let attr = attributes::attr(self.file, proto).map_err(|e| at(e, proto.name(), place))?;
+            if proto.name().is_empty() {
+                return bad("an attribute has no name".into());
+            }
+            if self.function.is_none() && matches!(attr, Attr::Reference(_)) {
+                return bad(format!("attribute {:?} refers to one of a function, but stands in none", proto.name()));
+            }
+            if matches!(attr, Attr::Graph | Attr::Opaque) {
+                let mut tensors = visit::of_attribute(proto).into_iter();
+                tensors.try_for_each(|t| self.file.tensor(t).map(drop).map_err(|e| at(e, proto.name(), place)))?;
+            }
+            if attrs.insert(proto.name().to_owned(), attr).is_some() {
+                return bad(format!("attribute {:?} is given twice", proto.name()));
+            }
+        }
+        Ok(attrs)
+    }
+
+    /// The values that a node makes; `None` for an output that is left out.
+    fn made(&mut self, node: &NodeProto, place: &str) -> Result<Vec<Option<ValueId>>, ImportError> {
+        let mut made = Vec::with_capacity(node.output.len());
+        for name in &node.output {
+            let id = self.named(name);
+            if id.is_some_and(|id| self.is_defined(id) || made.contains(&Some(id))) {
+                return Err(self.error(Fault::Duplicate, place, format!("value {name:?} is defined a second time")));
+            }
+            made.push(id);
+        }
+        Ok(made)
+    }
+
     fn is_defined(&self, id: ValueId) -> bool {
-        !matches!(self.graph.value(id).source, crate::ir::Source::Nowhere)
+        !matches!(self.graph.value(id).source, Source::Nowhere)
     }
 
     /// The value of a name; made if nothing has named it yet. An empty name stands for none.
@@ -183,56 +246,77 @@ impl<'a> Reader<'a> {
     }
 
     /// Types that the file declares.
-    fn types(&mut self) {
+    fn types(&mut self) -> Result<(), ImportError> {
         let graph = &self.file.graph;
         for info in graph.value_infos.iter().chain(&graph.outputs) {
-            let (dtype, shape) = self.declared(info);
+            let (dtype, shape) = self.declared(info)?;
             if let Some(&id) = self.names.get(info.name())
-                && !matches!(self.graph.value(id).source, crate::ir::Source::Constant(_) | crate::ir::Source::Input)
+                && matches!(self.graph.value(id).source, Source::Node(..))
             {
                 self.graph.set_type(id, dtype, shape);
             }
         }
+        Ok(())
     }
 
-    fn outputs(&mut self) -> Result<(), ImportError> {
-        let outputs = self.file.graph.outputs.iter().map(|o| self.defined(o.name())).collect::<Result<_, _>>()?;
+    fn outputs(&mut self, names: &[&str]) -> Result<(), ImportError> {
+        if names.is_empty() {
+            let what = if self.function.is_some() { "it" } else { "the graph" };
+            return Err(self.error(Fault::Empty, "outputs", format!("{what} has none")));
+        }
+        let defined = |name: &&str| self.names.get(*name).copied().filter(|id| self.is_defined(*id));
+        let missing = |name: &&str| {
+            let message = "no node, initializer or input gives it".to_owned();
+            self.error(Fault::Undefined, &format!("output {name:?}"), message)
+        };
+        let outputs = names.iter().map(|name| defined(name).ok_or_else(|| missing(name))).collect::<Result<_, _>>()?;
         self.graph.set_outputs(outputs);
         Ok(())
     }
 
-    fn defined(&self, name: &str) -> Result<ValueId, ImportError> {
-        let id = self.names.get(name).copied();
-        id.ok_or_else(|| self.error(&format!("output {name:?}"), "no node makes it"))
-    }
-
     /// Everything that is read is made by somebody, and nothing by itself.
     fn check(&self) -> Result<(), ImportError> {
-        for (id, value) in self.graph.values() {
-            if self.is_defined(id) {
-                continue;
-            }
-            let by = self.graph.users(id).first().map(|node| self.graph.node(*node).place(&self.graph));
-            let (name, by) = (&value.name, by.unwrap_or("the graph's outputs".into()));
-            return Err(self.error(&by, &format!("it reads {name:?}, which no node, initializer or input gives")));
+        for (id, value) in self.graph.values().filter(|(id, _)| !self.is_defined(*id)) {
+            let user = self.graph.users(id).first().map(|node| self.graph.node(*node));
+            let place = user.map_or(format!("value {:?}", value.name), |node| {
+                format!("node {:?} ({})", node.place(&self.graph), node.op_type)
+            });
+            let message = format!("it reads {:?}, which no node, initializer or input gives", value.name);
+            return Err(self.error(Fault::Undefined, &place, message));
         }
-        self.graph.order().map_err(|cycle| self.error(&self.graph.name, &cycle.to_string())).map(drop)
+        let cyclic = |cycle: crate::ir::CycleError| self.error(Fault::Cycle, "the graph", cycle.to_string());
+        self.graph.order().map(drop).map_err(cyclic)
     }
 
-    fn fresh(&self, name: &str) -> Result<(), ImportError> {
+    /// Makes sure that something has a name, and that no value has it yet.
+    fn fresh(&self, what: &str, index: usize, name: &str) -> Result<(), ImportError> {
+        if name.is_empty() {
+            return Err(self.error(Fault::Unnamed, &format!("{what} {index}"), "it has no name".into()));
+        }
         match self.names.contains_key(name) {
-            true => Err(self.error(name, "two initializers have this name")),
+            true => {
+                let message = "an initializer or input of this name is there already".to_owned();
+                Err(self.error(Fault::Duplicate, &format!("{what} {name:?}"), message))
+            }
             false => Ok(()),
         }
     }
 
     /// A declared type; dimensions that are no sizes get a symbol of their own.
-    fn declared(&mut self, info: &ValueInfoProto) -> (Option<DType>, Option<Shape>) {
+    fn declared(&mut self, info: &ValueInfoProto) -> Result<(Option<DType>, Option<Shape>), ImportError> {
         let value = info.r#type.as_ref().and_then(|t| t.value.as_ref());
-        let Some(type_proto::Value::TensorType(tensor)) = value else { return (None, None) };
-        let dtype = types::dtype(i64::from(tensor.elem_type())).ok();
+        let Some(type_proto::Value::TensorType(tensor)) = value else { return Ok((None, None)) };
+        let bad = |message| self.error(Fault::Type, &format!("value {:?}", info.name()), message);
+        let dtype = match tensor.elem_type() {
+            0 => None,
+            number => Some(types::dtype(i64::from(number)).map_err(bad)?),
+        };
+        let rank = tensor.shape.as_ref().map_or(0, |shape| shape.dim.len());
+        if rank > self.file.limits.rank {
+            return Err(bad(format!("it has {rank} dimensions, the limit is {}", self.file.limits.rank)));
+        }
         let dims = tensor.shape.as_ref().map(|s| s.dim.iter().map(|d| self.dim(d.value.as_ref())).collect());
-        (dtype, dims)
+        Ok((dtype, dims))
     }
 
     fn dim(&mut self, value: Option<&tensor_shape_proto::dimension::Value>) -> Dim {
@@ -244,9 +328,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn error(&self, place: &str, message: &str) -> ImportError {
-        let file = self.file.path.as_ref().map_or(String::new(), |p| format!("{}: ", p.display()));
-        ImportError::Graph { file, place: place.to_owned(), message: message.to_owned() }
+    fn error(&self, fault: Fault, place: &str, message: String) -> ImportError {
+        let parts = [self.function.map(title).unwrap_or_default(), place.to_owned()];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        error(self.file, fault, &parts.join(", "), message)
     }
 }
 
@@ -257,15 +342,17 @@ fn place(node: &NodeProto, index: usize) -> String {
     }
 }
 
-/// Names that a nested graph reads and does not define.
-fn captured(graph: &GraphProto, found: &mut BTreeSet<String>) {
-    let mut own: BTreeSet<&str> = graph.input.iter().map(ValueInfoProto::name).collect();
-    own.extend(graph.initializer.iter().map(|t| t.name()));
-    own.extend(graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str)));
-    let mut read: BTreeSet<String> = graph.node.iter().flat_map(|n| n.input.iter().cloned()).collect();
-    read.extend(graph.output.iter().map(|o| o.name().to_owned()));
-    for attribute in graph.node.iter().flat_map(|n| &n.attribute) {
-        attribute.g.iter().chain(&attribute.graphs).for_each(|g| captured(g, &mut read));
+/// Says which attribute a tensor stands in, since those seldom have names.
+fn at(error: Error, attribute: &str, place: &str) -> Error {
+    let inside = |tensor: String| match tensor.as_str() {
+        "" => format!("{attribute} of {place}"),
+        _ => format!("{tensor} in {attribute} of {place}"),
+    };
+    match error {
+        Error::Tensor { path, tensor, reason } => Error::Tensor { path, tensor: inside(tensor), reason },
+        Error::External { path, tensor, location, reason } => {
+            Error::External { path, tensor: inside(tensor), location, reason }
+        }
+        other => other,
     }
-    found.extend(read.into_iter().filter(|name| !name.is_empty() && !own.contains(name.as_str())));
 }
