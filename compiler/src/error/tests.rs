@@ -15,7 +15,7 @@ use crate::infer::InferError;
 use crate::ir::CycleError;
 use crate::ir::inline::{InlineError, Reason};
 use crate::lower::LowerError;
-use crate::onnx::{ExportError, ImportError};
+use crate::onnx::{ExportError, Fault, ImportError};
 use crate::peer::PeerError;
 use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
@@ -86,7 +86,7 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     all.push(Box::new(hanc_proto::Error::Limit { path: None, what: s(), found: 1, limit: 0 }));
     all.push(Box::new(hanc_proto::Error::TooLarge { path: path(), bytes: 1 }));
     all.push(Box::new(ImportError::File(file())));
-    all.push(Box::new(ImportError::Graph { file: s(), place: s(), message: s() }));
+    all.push(Box::new(ImportError::Graph { file: s(), place: s(), message: s(), fault: Fault::Undefined }));
     all.push(Box::new(ExportError::Cycle(cycle())));
     all.push(Box::new(ExportError::Attribute { place: s(), op: s(), attribute: s() }));
     all.push(Box::new(FindError::Cycle(cycle())));

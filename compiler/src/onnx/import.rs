@@ -276,7 +276,8 @@ impl<'a> Reader<'a> {
 
     /// Everything that is read is made by somebody, and nothing by itself.
     fn check(&self) -> Result<(), ImportError> {
-        for (id, value) in self.graph.values().filter(|(id, _)| !self.is_defined(*id)) {
+        let mut open = self.graph.values().filter(|(id, _)| !self.is_defined(*id));
+        if let Some((id, value)) = open.next() {
             let user = self.graph.users(id).first().map(|node| self.graph.node(*node));
             let place = user.map_or(format!("value {:?}", value.name), |node| {
                 format!("node {:?} ({})", node.place(&self.graph), node.op_type)
