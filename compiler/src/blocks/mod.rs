@@ -20,6 +20,8 @@ mod pattern;
 mod ports;
 mod refusal;
 mod region;
+#[cfg(test)]
+mod spellings;
 mod trace;
 
 pub use refusal::Refusal;
