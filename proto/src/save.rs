@@ -32,13 +32,13 @@ pub struct SaveOptions {
     /// Initializers of fewer bytes stay in the model.
     pub threshold: u64,
     /// Waits until the files have reached the disk before they replace others, so that even a power failure leaves
-    /// whole files. Costs as long as the disk takes.
+    /// whole files. Takes as long as the disk does; a program that is stopped leaves whole files without it, too.
     pub sync: bool,
 }
 
 impl Default for SaveOptions {
     fn default() -> SaveOptions {
-        SaveOptions { external: External::Auto, threshold: 1024, sync: true }
+        SaveOptions { external: External::Auto, threshold: 1024, sync: false }
     }
 }
 

@@ -135,7 +135,8 @@ fn large_initializers_move_out_when_asked() {
     let wide = vec![0.25; 300];
     let file = opened(folder.path(), &model(vec![raw("w", &wide), raw("b", &[1.0])]));
     let out = folder.path().join("out.onnx");
-    let saved = file.save(&out, &SaveOptions { external: External::Always, ..SaveOptions::default() }).unwrap();
+    let saved =
+        file.save(&out, &SaveOptions { external: External::Always, sync: true, ..SaveOptions::default() }).unwrap();
     assert_eq!(saved.data, Some((folder.path().join("out.onnx.data"), 1200)));
     let proto = ModelProto::decode(&*std::fs::read(&out).unwrap()).unwrap();
     let tensors = proto.graph.unwrap().initializer;

@@ -59,7 +59,7 @@ struct Common {
     /// Seed of everything that is random; 0 by default
     #[arg(long, value_name = "N", global = true, help_heading = "Everywhere")]
     seed: Option<u64>,
-    /// Raise a limit on what files may claim: file-bytes, tensor-bytes, nodes, initializers, rank, name-bytes, depth
+    /// Raise a limit on what files may claim: file-bytes, tensor-bytes, decoded-bytes, nodes, initializers, rank, name-bytes, text-bytes, depth
     #[arg(long, value_name = "NAME=N", global = true, help_heading = "Everywhere")]
     limit: Vec<String>,
     /// When to colour
@@ -153,10 +153,12 @@ fn limits(options: &[String]) -> Result<Limits, Failure> {
         match name {
             "file-bytes" => limits.file_bytes = number,
             "tensor-bytes" => limits.tensor_bytes = number,
+            "decoded-bytes" => limits.decoded_bytes = number,
             "nodes" => limits.nodes = count,
             "initializers" => limits.initializers = count,
             "rank" => limits.rank = count,
             "name-bytes" => limits.name_bytes = count,
+            "text-bytes" => limits.text_bytes = count,
             "depth" => limits.depth = count.min(64),
             _ => return Err(usage()),
         }

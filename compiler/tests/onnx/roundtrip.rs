@@ -73,7 +73,7 @@ fn graphs_of_the_corpus_can_be_written_without_their_files() {
         }
         let fresh = export(&graph, None, &Addition::default()).unwrap();
         let out = folder.path().join("fresh.onnx");
-        fresh.save(&out, &SaveOptions { sync: false, ..SaveOptions::default() }).unwrap();
+        fresh.save(&out, &SaveOptions::default()).unwrap();
         let mut again = import(&ModelFile::open(&out, &Limits::default()).unwrap()).unwrap();
         assert_eq!(again.nodes().count(), graph.nodes().count(), "{}", path.display());
         hanc::infer::infer(&mut graph).unwrap();
