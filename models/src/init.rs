@@ -16,7 +16,7 @@ pub enum Init {
     /// A uniformly random direction: a vector of length one.
     Unit,
     /// A uniformly random matrix with orthonormal rows or columns, whichever are fewer, where the first dimension counts
-    /// the rows. Beyond [`ORTHOGONAL_WORK`] multiply-adds it is `Normal(1/√max(rows, columns))`, which has nearly
+    /// the rows. Beyond `ORTHOGONAL_WORK` multiply-adds it is `Normal(1/√max(rows, columns))`, which has nearly
     /// orthonormal rows of length one at those sizes.
     Orthogonal,
 }

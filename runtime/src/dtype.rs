@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The type of a tensor's elements. Every type of ONNX has a row in [`DType::ALL`]; kernels compute with the real,
+/// The type of a tensor's elements. Every type of ONNX has a row in [`DType::all`]; kernels compute with the real,
 /// integer and boolean ones only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,6 @@
 //! The command line: one file a verb, each with its arguments, what it does and its text.
 //!
-//! A verb returns an [`Outcome`] or a [`Failure`]; only this file prints either, so that standard output holds one
+//! A verb returns an `Outcome` or a [`Failure`]; only this file prints either, so that standard output holds one
 //! document in every case.
 
 use std::ffi::OsString;
