@@ -3,6 +3,7 @@
 //! A kernel is a pure function from operand tensors to result tensors. Shapes are settled before it is called: it never
 //! allocates results and never decides a shape. Its reference body is its definition.
 
+use crate::cpu::Cpu;
 use crate::dtype::{Class, DType};
 use crate::plan::Params;
 
@@ -19,6 +20,8 @@ pub struct Kernel {
     pub f64: Body<f64>,
     /// The same loops in single precision.
     pub f32: Body<f32>,
+    /// How the CPU device runs it; by the body in single precision where there is nothing else.
+    pub cpu: Option<&'static Cpu>,
 }
 
 /// A reference body. Reads `call`, fills `out` (one entry for each result, of the right length already, contents

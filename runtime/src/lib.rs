@@ -5,9 +5,11 @@
 //! definition that every faster device is measured against.
 
 mod check;
+pub mod cpu;
 pub mod dtype;
 pub mod kernel;
 mod kernels;
+mod model;
 pub mod plan;
 mod real;
 pub mod reference;
@@ -16,5 +18,6 @@ pub mod tensor;
 pub use check::PlanError;
 pub use dtype::DType;
 pub use kernel::Kernel;
+pub use model::Model;
 pub use plan::Plan;
 pub use tensor::Tensor;

@@ -13,6 +13,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               values, 3 stage are handed out",
         f64: attention,
         f32: attention,
+        cpu: None,
     },
     Kernel {
         name: "rotary.1",
@@ -20,6 +21,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               positions?; x as q of attention.1 (heads); interleaved: pairs are neighbours, not halves",
         f64: rotary,
         f32: rotary,
+        cpu: None,
     },
 ];
 

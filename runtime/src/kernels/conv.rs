@@ -12,6 +12,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               dilations, pads (all begins, then all ends), group; activation and activation_params unless none",
         f64: conv,
         f32: conv,
+        cpu: None,
     },
     Kernel {
         name: "conv_transpose.1",
@@ -19,6 +20,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               convolution from y to x",
         f64: transpose,
         f32: transpose,
+        cpu: None,
     },
     Kernel {
         name: "conv_int.1",
@@ -26,6 +28,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               parameters as of conv.1",
         f64: conv_int,
         f32: conv_int,
+        cpu: None,
     },
 ];
 

@@ -9,6 +9,7 @@ pub(super) static KERNELS: &[Kernel] = &[Kernel {
           a character that stands twice in an operand takes the diagonal",
     f64: einsum,
     f32: einsum,
+    cpu: None,
 }];
 
 /// A label with its size and the step that it takes in each operand, then in the result.

@@ -4,30 +4,34 @@ use super::support::{ensure, result};
 use crate::kernel::{Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = &[
-    Kernel { name: "pick.1", doc: "elements indices of each row of x [.., n]", f64: pick, f32: pick },
+    Kernel { name: "pick.1", doc: "elements indices of each row of x [.., n]", f64: pick, f32: pick, cpu: None },
     Kernel {
         name: "scaler.1",
         doc: "(x - offset) scale along the last axis, lists of numbers",
         f64: scaler,
         f32: scaler,
+        cpu: None,
     },
     Kernel {
         name: "row_norm.1",
         doc: "rows of x [.., n] over their norm: max (of the elements), l1 or l2; rows of norm 0 stay",
         f64: row_norm,
         f32: row_norm,
+        cpu: None,
     },
     Kernel {
         name: "label_encoder.1",
         doc: "the value whose key is x, or the default; keys and values are integers or reals as x and y are",
         f64: encode,
         f32: encode,
+        cpu: None,
     },
     Kernel {
         name: "imputer.1",
         doc: "x with elements that equal replaced (a list of one number) by values, one or one along the last axis",
         f64: impute,
         f32: impute,
+        cpu: None,
     },
 ];
 

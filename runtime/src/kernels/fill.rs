@@ -10,20 +10,23 @@ pub(super) static KERNELS: &[Kernel] = &[
         doc: "y = value everywhere: an integer, a number, or one of the texts nan, inf, -inf",
         f64: fill,
         f32: fill,
+        cpu: None,
     },
-    Kernel { name: "range.1", doc: "y[i] = operand 0 + i · operand 1", f64: range, f32: range },
-    Kernel { name: "eye.1", doc: "y[i, j] = 1 where j = i + k, 0 elsewhere", f64: eye, f32: eye },
+    Kernel { name: "range.1", doc: "y[i] = operand 0 + i · operand 1", f64: range, f32: range, cpu: None },
+    Kernel { name: "eye.1", doc: "y[i, j] = 1 where j = i + k, 0 elsewhere", f64: eye, f32: eye, cpu: None },
     Kernel {
         name: "trilu.1",
         doc: "y = x where j ≥ i + k (upper) or j ≤ i + k, i and j the last two positions; 0 elsewhere",
         f64: trilu,
         f32: trilu,
+        cpu: None,
     },
     Kernel {
         name: "reverse_sequence.1",
         doc: "y = x with the first lengths[b] positions of the axis time reversed; axes: [batch, time]",
         f64: reverse_sequence,
         f32: reverse_sequence,
+        cpu: None,
     },
 ];
 

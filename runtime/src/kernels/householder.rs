@@ -9,6 +9,7 @@ pub(super) static KERNELS: &[Kernel] = &[Kernel {
           absolute value of that",
     f64: householder,
     f32: householder,
+    cpu: None,
 }];
 
 fn householder<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {

@@ -12,14 +12,16 @@ pub(super) static KERNELS: &[Kernel] = &[
               unless given; activation and activation_params unless none",
         f64: matmul,
         f32: matmul,
+        cpu: None,
     },
     Kernel {
         name: "matmul_int.1",
         doc: "y = (a - a0) (b - b0) in integers; a0? is a scalar or has one element a row, b0? a scalar or one a column",
         f64: matmul_int,
         f32: matmul_int,
+        cpu: None,
     },
-    Kernel { name: "det.1", doc: "the determinant of each matrix of x [.., n, n]", f64: det, f32: det },
+    Kernel { name: "det.1", doc: "the determinant of each matrix of x [.., n, n]", f64: det, f32: det, cpu: None },
 ];
 
 /// Sizes of a batched product.

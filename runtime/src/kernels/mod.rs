@@ -55,9 +55,9 @@ pub static KERNELS: &[&[Kernel]] = &[
 ];
 
 /// Rows of kernels: name, what it computes, generic body, arguments of the body behind call and results. `R` is the
-/// working precision in them.
+/// working precision in them. Behind `=>` may stand how the CPU device runs it.
 macro_rules! rows {
-    ($($name:literal, $doc:literal, $body:expr $(, $arg:expr)*;)*) => {
+    ($($name:literal, $doc:literal, $body:expr $(, $arg:expr)* $(=> $cpu:expr)?;)*) => {
         &[$(crate::kernel::Kernel {
             name: $name,
             doc: $doc,
@@ -71,8 +71,11 @@ macro_rules! rows {
                 type R = f32;
                 |call, out| $body(call, out $(, $arg)*)
             },
+            cpu: rows!(@cpu $($cpu)?),
         }),*]
     };
+    (@cpu) => { None };
+    (@cpu $cpu:expr) => { Some(&$cpu) };
 }
 use rows;
 

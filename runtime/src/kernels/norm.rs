@@ -11,6 +11,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               0 y, 1 and 2 momentum old + (1 - momentum) new of mean and var, 3 and 4 new are handed out",
         f64: batch_norm,
         f32: batch_norm,
+        cpu: None,
     },
     Kernel {
         name: "layer_norm.1",
@@ -18,6 +19,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               of 0 y, 1 mean, 2 1 / sqrt(var + epsilon) are handed out",
         f64: layer_norm,
         f32: layer_norm,
+        cpu: None,
     },
     Kernel {
         name: "skip_layer_norm.1",
@@ -25,6 +27,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               result 3 is the sum",
         f64: skip_layer_norm,
         f32: skip_layer_norm,
+        cpu: None,
     },
     Kernel {
         name: "group_norm.1",
@@ -32,6 +35,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               then scale and b, each with one number a channel or a group",
         f64: group_norm,
         f32: group_norm,
+        cpu: None,
     },
 ];
 

@@ -9,18 +9,21 @@ pub(super) static KERNELS: &[Kernel] = &[
         doc: "y = x / (bias + alpha / size sum of squares over size neighbouring channels)^beta, x [N, C, ..]",
         f64: lrn,
         f32: lrn,
+        cpu: None,
     },
     Kernel {
         name: "lp_norm.1",
         doc: "y = x / p-norm along axis; 0 where the norm is; p is 1 or 2",
         f64: lp_norm,
         f32: lp_norm,
+        cpu: None,
     },
     Kernel {
         name: "mvn.1",
         doc: "y = (x - mean) / (deviation + 1e-9), mean and deviation over axes",
         f64: mvn,
         f32: mvn,
+        cpu: None,
     },
 ];
 

@@ -11,14 +11,22 @@ pub(super) static KERNELS: &[Kernel] = &[
               result: its index in x, inner axes counted column by column if column_major",
         f64: max,
         f32: max,
+        cpu: None,
     },
     Kernel {
         name: "average_pool.1",
         doc: "mean under each window; parameters as of max_pool.1; count_pads: padding counts as zeros",
         f64: average,
         f32: average,
+        cpu: None,
     },
-    Kernel { name: "lp_pool.1", doc: "p-norm under each window; parameters as of max_pool.1, and p", f64: lp, f32: lp },
+    Kernel {
+        name: "lp_pool.1",
+        doc: "p-norm under each window; parameters as of max_pool.1, and p",
+        f64: lp,
+        f32: lp,
+        cpu: None,
+    },
 ];
 
 /// The window over x [N, C, ..] for the parameter `kernel`, and the number of planes.

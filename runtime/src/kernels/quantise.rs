@@ -11,18 +11,21 @@ pub(super) static KERNELS: &[Kernel] = &[
               number along axis, or one for each block elements along it",
         f64: quantize,
         f32: quantize,
+        cpu: None,
     },
     Kernel {
         name: "dequantize.1",
         doc: "y = (x - zero?) scale; scale and zero as of quantize.1",
         f64: dequantize,
         f32: dequantize,
+        cpu: None,
     },
     Kernel {
         name: "dynamic_quantize.1",
         doc: "y, scale, zero of x with a scale that fits its range and 0 into u8",
         f64: dynamic,
         f32: dynamic,
+        cpu: None,
     },
 ];
 

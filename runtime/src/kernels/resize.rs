@@ -12,12 +12,14 @@ pub(super) static KERNELS: &[Kernel] = &[
               extrapolation (in tf_crop_and_resize)",
         f64: resize,
         f32: resize,
+        cpu: None,
     },
     Kernel {
         name: "shuffle.1",
         doc: "x read as a tensor of sizes view (the first may be -1: what is left), its axes in the order perm",
         f64: shuffle,
         f32: shuffle,
+        cpu: None,
     },
 ];
 

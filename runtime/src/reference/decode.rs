@@ -9,7 +9,7 @@ pub fn reals(dtype: DType, bytes: &[u8]) -> Option<Vec<f64>> {
 }
 
 /// Every element in the working precision; `None` for a type that kernels do not compute with.
-pub(super) fn working<R: Real>(dtype: DType, bytes: &[u8]) -> Option<Vec<R>> {
+pub(crate) fn working<R: Real>(dtype: DType, bytes: &[u8]) -> Option<Vec<R>> {
     fn each<R: Real, const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f64) -> Vec<R> {
         bytes.as_chunks::<N>().0.iter().map(|c| R::of(f(*c))).collect()
     }
