@@ -7,17 +7,24 @@
 mod check;
 pub mod cpu;
 pub mod dtype;
+mod error;
 pub mod kernel;
 mod kernels;
 mod model;
 pub mod plan;
 mod real;
 pub mod reference;
+mod session;
+mod sizes;
 pub mod tensor;
+mod view;
 
 pub use check::PlanError;
 pub use dtype::DType;
+pub use error::RunError;
 pub use kernel::Kernel;
 pub use model::Model;
 pub use plan::Plan;
+pub use session::{Options, Session, Timing};
 pub use tensor::Tensor;
+pub use view::{Output, Outputs, View};

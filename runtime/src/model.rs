@@ -4,7 +4,11 @@ use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use crate::check::PlanError;
+use crate::cpu::Memory;
+use crate::dtype::DType;
 use crate::plan::{Plan, Weights};
+use crate::reference::decode;
+use crate::view::View;
 
 /// A plan with its weights, checked. Clones share everything; so do the sessions of a model, whatever their threads.
 #[derive(Clone)]
@@ -14,6 +18,13 @@ struct Inner {
     plan: Plan,
     weights: Weights,
     packed: Vec<Packed>,
+    decoded: Vec<OnceLock<Decoded>>,
+}
+
+/// A weight that is not stored as the CPU device holds it.
+enum Decoded {
+    Real(Vec<f32>),
+    Int(Vec<i64>),
 }
 
 /// What a step has packed of its weights, once it has been bound.
@@ -24,7 +35,8 @@ impl Model {
     pub fn new(plan: Plan, weights: Weights) -> Result<Model, PlanError> {
         plan.check(&weights)?;
         let packed = plan.steps.iter().map(|_| Packed::new()).collect();
-        Ok(Model(Arc::new(Inner { plan, weights, packed })))
+        let decoded = plan.slots.iter().map(|_| OnceLock::new()).collect();
+        Ok(Model(Arc::new(Inner { plan, weights, packed, decoded })))
     }
 
     /// The plan.
@@ -40,5 +52,35 @@ impl Model {
     /// What step `step` has packed.
     pub(crate) fn packed(&self, step: usize) -> &Packed {
         &self.0.packed[step]
+    }
+
+    /// The elements of a weight as the CPU device holds them: where they lie, or else decoded once.
+    pub(crate) fn weight(&self, slot: usize) -> Result<Memory, PlanError> {
+        let spec = &self.0.plan.slots[slot];
+        let error = || PlanError(format!("weight {} does not fit its type", spec.name));
+        let bytes = self.0.weights.get(&slot).ok_or_else(error)?.bytes();
+        if let Some(memory) = View::bytes(spec.dtype, &[], bytes).memory() {
+            return Ok(memory);
+        }
+        let made = match self.0.decoded[slot].get() {
+            Some(made) => made,
+            None => {
+                let new = Decoded::new(spec.dtype, bytes).ok_or_else(error)?;
+                self.0.decoded[slot].get_or_init(|| new)
+            }
+        };
+        Ok(match made {
+            Decoded::Real(data) => Memory::of(data),
+            Decoded::Int(data) => Memory::of(data),
+        })
+    }
+}
+
+impl Decoded {
+    fn new(dtype: DType, bytes: &[u8]) -> Option<Decoded> {
+        match dtype.is_real() {
+            true => decode::working(dtype, bytes).map(Decoded::Real),
+            false => decode::integers(dtype, bytes).map(Decoded::Int),
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hanc::lower::{Lowered, lower};
 use hanc_proto::{Limits, ModelFile};
-use hanc_runtime::Tensor;
+use hanc_runtime::cpu::Isa;
 use hanc_runtime::kernel::Real;
 use hanc_runtime::reference::Session;
+use hanc_runtime::{Options, Tensor};
 use hanc_tests::corpus::{self, Model};
 
 type Named = Vec<(String, Tensor)>;
@@ -37,10 +38,13 @@ fn compile(model: &Model, inputs: &Named) -> Result<Lowered, String> {
 fn check<R: Real>(model: &Model, lowered: &Lowered, inputs: &Named, wanted: &Named) -> Result<(), String> {
     let session = Session::new(&lowered.plan, &lowered.weights).map_err(|e| e.to_string())?;
     let found = session.run::<R>(inputs).map_err(|e| e.to_string())?;
+    compare_all(model, &found, wanted).map_err(|e| format!("in {}: {e}", std::any::type_name::<R>()))
+}
+
+fn compare_all(model: &Model, found: &Named, wanted: &Named) -> Result<(), String> {
     for (name, wanted) in wanted {
         let found = found.iter().find(|(own, _)| own == name).ok_or_else(|| format!("no output {name}"))?;
-        compare(&found.1, wanted, tolerance(model))
-            .map_err(|e| format!("{name} in {}: {e}", std::any::type_name::<R>()))?;
+        compare(&found.1, wanted, tolerance(model)).map_err(|e| format!("{name}: {e}"))?;
     }
     Ok(())
 }
@@ -68,7 +72,23 @@ fn run(model: &Model) -> Result<(), String> {
     }
     let lowered = compile(model, &inputs)?;
     check::<f64>(model, &lowered, &inputs, &wanted)?;
-    check::<f32>(model, &lowered, &inputs, &wanted)
+    check::<f32>(model, &lowered, &inputs, &wanted)?;
+    Isa::all().try_for_each(|isa| check_cpu(model, &lowered, &inputs, &wanted, isa))
+}
+
+/// The same on the CPU device, on one and on three threads, which have to give the same bits.
+fn check_cpu(model: &Model, lowered: &Lowered, inputs: &Named, wanted: &Named, isa: Isa) -> Result<(), String> {
+    let runnable =
+        hanc_runtime::Model::new(lowered.plan.clone(), lowered.weights.clone()).map_err(|e| e.to_string())?;
+    let run = |threads: usize| {
+        let options = Options { isa: Some(isa), ..Options::default() }.threads(threads);
+        let mut session = hanc_runtime::Session::new(&runnable, options).map_err(|e| e.to_string())?;
+        session.compute(inputs).map_err(|e| e.to_string())?;
+        session.compute(inputs).map_err(|e| e.to_string())
+    };
+    let found = run(1)?;
+    compare_all(model, &found, wanted).map_err(|e| format!("on the CPU with {}: {e}", isa.name()))?;
+    if run(3)? == found { Ok(()) } else { Err(format!("three threads with {} give other bits", isa.name())) }
 }
 
 #[test]

@@ -15,10 +15,15 @@ use crate::dtype::DType;
 use crate::kernel::Fault;
 use crate::plan::Params;
 
+pub(crate) mod arena;
+pub(crate) mod bind;
+pub(crate) mod fallback;
 pub mod lanes;
+mod memory;
 pub mod pool;
 pub mod simd;
 
+pub(crate) use memory::Memory;
 pub use pool::{Pool, Workers};
 pub use simd::Isa;
 
@@ -170,20 +175,6 @@ impl<'a> Spec<'a> {
     }
 }
 
-/// The memory of a tensor while a plan runs: reals as `f32` or integers as `i64`.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    pub(crate) at: *mut u8,
-    pub(crate) len: usize,
-}
-
-// SAFETY: `Memory` is an address; whoever reads or writes there says why that is right.
-#[allow(unsafe_code)]
-unsafe impl Send for Memory {}
-// SAFETY: likewise.
-#[allow(unsafe_code)]
-unsafe impl Sync for Memory {}
-
 /// What a job runs on.
 pub struct Frame<'a> {
     pub(crate) args: &'a [Memory],
@@ -193,20 +184,15 @@ pub struct Frame<'a> {
     pub workers: &'a dyn Workers,
 }
 
-// SAFETY (of every block here): the session lays operands and results out in memory of at least their length; operands
-// are not written while the step runs, and a result is this step's alone. Where a result has the memory of an operand
-// ([`Reuse::Memory`]), kernels read and write it through pointers, element by element, and never through slices of both.
-#[allow(unsafe_code)]
 impl<'a> Frame<'a> {
     /// Whether operand `i` is there.
     pub fn has(&self, i: usize) -> bool {
-        self.args.get(i).is_some_and(|memory| !memory.at.is_null())
+        self.args.get(i).is_some_and(|memory| memory.is_there())
     }
 
     /// The elements of a real operand. Not to be called of one whose memory the result may have.
     pub fn real(&self, i: usize) -> &'a [f32] {
-        let memory = self.args[i];
-        unsafe { std::slice::from_raw_parts(memory.at.cast_const().cast(), memory.len) }
+        self.args[i].read()
     }
 
     /// The elements of a real operand, if it is there.
@@ -216,8 +202,7 @@ impl<'a> Frame<'a> {
 
     /// The elements of an integer operand.
     pub fn int(&self, i: usize) -> &'a [i64] {
-        let memory = self.args[i];
-        unsafe { std::slice::from_raw_parts(memory.at.cast_const().cast(), memory.len) }
+        self.args[i].read()
     }
 
     /// Where a real operand begins, for kernels whose result may have its memory.
@@ -233,15 +218,13 @@ impl<'a> Frame<'a> {
     /// The elements of a real result. Not to be called where it may have the memory of an operand.
     #[allow(clippy::mut_from_ref)]
     pub fn result(&self, i: usize) -> &'a mut [f32] {
-        let memory = self.outs[i];
-        unsafe { std::slice::from_raw_parts_mut(memory.at.cast(), memory.len) }
+        self.outs[i].edit()
     }
 
     /// The elements of an integer result. Not to be called where it may have the memory of an operand.
     #[allow(clippy::mut_from_ref)]
     pub fn result_int(&self, i: usize) -> &'a mut [i64] {
-        let memory = self.outs[i];
-        unsafe { std::slice::from_raw_parts_mut(memory.at.cast(), memory.len) }
+        self.outs[i].edit()
     }
 
     /// The scratch memory that the job asked for, contents unspecified.
@@ -256,6 +239,7 @@ impl<'a> Frame<'a> {
         self.workers.run(target.len.div_ceil(each), &|i| {
             let range = i * each..((i + 1) * each).min(target.len);
             // SAFETY: stretches do not overlap, and each number is handed out once.
+            #[allow(unsafe_code)]
             f(i, unsafe { target.slice(range) });
         });
     }

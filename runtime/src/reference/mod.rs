@@ -4,4 +4,5 @@ pub mod decode;
 mod session;
 mod store;
 
-pub use session::{RunError, Session};
+pub use crate::error::RunError;
+pub use session::{Named, Session};

@@ -3,8 +3,10 @@
 use super::store::Store;
 use crate::PlanError;
 use crate::dtype::DType;
+use crate::error::RunError;
 use crate::kernel::{self, Call, Fault, Out, Real};
 use crate::plan::{Extent, Plan, Port, Step, Weights};
+use crate::sizes::{Sizes, input_error};
 use crate::tensor::Tensor;
 
 /// A plan on the reference device.
@@ -14,46 +16,6 @@ pub struct Session<'a> {
     limit: usize,
     /// For each step the slots that nobody needs behind it.
     spent: Vec<Vec<usize>>,
-}
-
-/// Why a run failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// An input is missing, or none of that name is taken.
-    #[error("the model takes the inputs {wanted}; {name} {problem}")]
-    Input {
-        /// Name of the input.
-        name: String,
-        /// What is wrong with it.
-        problem: String,
-        /// What the model takes.
-        wanted: String,
-    },
-    /// The plan does not fit together.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// More memory is asked for than allowed, or than there is.
-    #[error("{place}: {needed} bytes of tensors are needed, the limit is {limit}")]
-    Memory {
-        /// Where in the model.
-        place: String,
-        /// Bytes of all tensors that are alive at a time.
-        needed: usize,
-        /// Bytes that are allowed.
-        limit: usize,
-    },
-    /// A kernel cannot compute this.
-    #[error("{place} ({kernel}): {message}; operands {operands}")]
-    Kernel {
-        /// Where in the model.
-        place: String,
-        /// Kernel.
-        kernel: String,
-        /// What is wrong.
-        message: String,
-        /// Types and shapes of the operands.
-        operands: String,
-    },
 }
 
 /// Inputs or outputs by name.
@@ -75,7 +37,7 @@ impl<'a> Session<'a> {
     /// Computes every output, in the working precision `R`.
     pub fn run<R: Real>(&self, inputs: &[(String, Tensor)]) -> Result<Named, RunError> {
         let live = self.plan.slots.iter().map(|_| None).collect();
-        let mut run = Run::<R> { session: self, symbols: vec![None; self.plan.symbols.len()], live, bytes: 0 };
+        let mut run = Run::<R> { session: self, sizes: Sizes::new(self.plan), live, bytes: 0 };
         run.bind(inputs)?;
         for (step, spent) in self.plan.steps.iter().zip(&self.spent) {
             run.step(step)?;
@@ -101,7 +63,7 @@ fn first_seen(step: &Step, seen: &mut [bool]) -> Vec<usize> {
 
 struct Run<'s, 'a, R> {
     session: &'s Session<'a>,
-    symbols: Vec<Option<usize>>,
+    sizes: Sizes,
     live: Vec<Option<Store<R>>>,
     bytes: usize,
 }
@@ -123,7 +85,7 @@ impl<R: Real> Run<'_, '_, R> {
 
     fn bind_one(&mut self, port: &Port, tensor: &Tensor) -> Result<(), RunError> {
         let spec = &self.session.plan.slots[port.slot];
-        if tensor.dtype() != spec.dtype || !self.unify(&spec.shape, tensor.shape()) {
+        if tensor.dtype() != spec.dtype || !self.sizes.unify(&spec.shape, tensor.shape()) {
             return Err(self.input_error(&port.name, format!("is {}{:?}", tensor.dtype(), tensor.shape())));
         }
         self.reserve(spec.dtype, tensor.shape(), &port.name)?;
@@ -131,20 +93,6 @@ impl<R: Real> Run<'_, '_, R> {
         let store = store.ok_or_else(|| self.input_error(&port.name, "does not fit its type".into()))?;
         self.keep(port.slot, store);
         Ok(())
-    }
-
-    /// Binds the symbols of `wanted` to the sizes that are given.
-    fn unify(&mut self, wanted: &[Extent], given: &[usize]) -> bool {
-        wanted.len() == given.len()
-            && wanted.iter().zip(given).all(|(extent, &size)| match extent.symbol.map(|s| &mut self.symbols[s]) {
-                None => extent.factor == size,
-                Some(Some(bound)) => bound.checked_mul(extent.factor) == Some(size),
-                Some(free) if extent.factor != 0 && size % extent.factor == 0 => {
-                    *free = Some(size / extent.factor);
-                    true
-                }
-                Some(_) => false,
-            })
     }
 
     fn step(&mut self, step: &Step) -> Result<(), RunError> {
@@ -211,12 +159,8 @@ impl<R: Real> Run<'_, '_, R> {
     }
 
     fn shape(&self, extents: &[Extent]) -> Result<Vec<usize>, RunError> {
-        let size = |extent: &Extent| match extent.symbol {
-            None => Some(extent.factor),
-            Some(symbol) => self.symbols[symbol]?.checked_mul(extent.factor),
-        };
-        let sizes = extents.iter().map(size).collect::<Option<_>>();
-        Ok(sizes.ok_or_else(|| PlanError(format!("a size of {extents:?} is not bound or overflows")))?)
+        let shape = self.sizes.shape(extents);
+        Ok(shape.ok_or_else(|| PlanError(format!("a size of {extents:?} is not bound or overflows")))?)
     }
 
     fn outputs(mut self) -> Result<Named, RunError> {
@@ -231,18 +175,7 @@ impl<R: Real> Run<'_, '_, R> {
     }
 
     fn input_error(&self, name: &str, problem: String) -> RunError {
-        let plan = self.session.plan;
-        let show = |e: &Extent| match e.symbol {
-            None => e.factor.to_string(),
-            Some(s) if e.factor == 1 => plan.symbols[s].clone(),
-            Some(s) => format!("{}*{}", e.factor, plan.symbols[s]),
-        };
-        let describe = |port: &Port| {
-            let spec = &plan.slots[port.slot];
-            format!("{} {}[{}]", port.name, spec.dtype, spec.shape.iter().map(show).collect::<Vec<_>>().join(", "))
-        };
-        let wanted: Vec<_> = plan.inputs.iter().map(describe).collect();
-        RunError::Input { name: name.to_owned(), problem, wanted: wanted.join(", ") }
+        input_error(self.session.plan, name, problem)
     }
 }
 

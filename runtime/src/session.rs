@@ -1,0 +1,315 @@
+//! Runs a model on the CPU.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::PlanError;
+use crate::cpu::arena::Arena;
+use crate::cpu::bind::{Binding, Place, Work, bind, width};
+use crate::cpu::simd::IsaError;
+use crate::cpu::{Frame, Isa, Memory, Pool, Workers, fallback};
+use crate::error::RunError;
+use crate::model::Model;
+use crate::plan::{Port, Step};
+use crate::sizes::input_error;
+use crate::tensor::Tensor;
+use crate::view::{Output, Outputs, View};
+
+/// How a session runs.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The threads; as many of its own as the process may use, unless given.
+    pub workers: Option<Arc<dyn Workers>>,
+    /// The instruction set; what the environment variable `HANC_ISA` names or else the widest, unless given.
+    pub isa: Option<Isa>,
+    /// Bytes of activations that are allowed; 8 GiB unless given.
+    pub memory: Option<usize>,
+    /// Whether the time of each step is taken.
+    pub profile: bool,
+}
+
+impl Options {
+    /// With this many threads of its own.
+    pub fn threads(mut self, threads: usize) -> Options {
+        self.workers = Some(Arc::new(Pool::new(threads.max(1))));
+        self
+    }
+}
+
+/// Runs a model. Sessions of one model share its weights; each has memory for one run at a time, so that several threads
+/// take one each.
+///
+/// The first run with inputs of certain shapes lays out memory for them; later runs with these shapes allocate nothing.
+pub struct Session {
+    model: Model,
+    workers: Arc<dyn Workers>,
+    isa: Isa,
+    limit: usize,
+    arena: Arena,
+    /// What was bound, the most recent last.
+    bindings: Vec<Binding>,
+    /// Where every slot lies in the current run.
+    memories: Vec<Memory>,
+    /// Where the outputs lie.
+    outputs: Vec<Memory>,
+    /// Operands and results of the step that runs.
+    frame: (Vec<Memory>, Vec<Memory>),
+    times: Option<Vec<Duration>>,
+    runs: u32,
+}
+
+/// How many sets of sizes stay bound.
+const BINDINGS: usize = 8;
+
+/// The time that a step takes.
+#[derive(Clone, Debug)]
+pub struct Timing<'a> {
+    /// Where in the model the step comes from.
+    pub place: &'a str,
+    /// Its kernel.
+    pub kernel: &'a str,
+    /// The mean time of a run.
+    pub time: Duration,
+    /// Bytes that it reads and writes.
+    pub bytes: u64,
+    /// Floating-point operations, where the kernel counts them.
+    pub flops: u64,
+    /// Whether it runs by its reference body.
+    pub reference: bool,
+    /// Shapes of its operands and results.
+    pub shapes: Vec<&'a [usize]>,
+}
+
+impl Session {
+    /// A session of a model.
+    pub fn new(model: &Model, options: Options) -> Result<Session, IsaError> {
+        let isa = options.isa.map_or_else(Isa::choose, Ok)?;
+        Ok(Session {
+            model: model.clone(),
+            workers: options.workers.unwrap_or_else(|| Arc::new(Pool::all())),
+            isa,
+            limit: options.memory.unwrap_or(8 << 30),
+            arena: Arena::default(),
+            bindings: Vec::new(),
+            memories: Vec::new(),
+            outputs: Vec::new(),
+            frame: Default::default(),
+            times: options.profile.then(Vec::new),
+            runs: 0,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The instruction set that it runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Threads that it runs on.
+    pub fn threads(&self) -> usize {
+        self.workers.threads()
+    }
+
+    /// Bytes of activations that the last run needed.
+    pub fn activation_bytes(&self) -> usize {
+        self.bindings.last().map_or(0, |binding| binding.bytes)
+    }
+
+    /// Computes the outputs of these inputs, given by name in any order. The outputs stay until the next run.
+    pub fn run<'s>(&'s mut self, inputs: &[(&str, View<'_>)]) -> Result<Outputs<'s>, RunError> {
+        self.check(inputs)?;
+        self.settle(inputs)?;
+        self.locate(inputs)?;
+        self.steps()?;
+        self.copy_outputs();
+        Ok(Outputs { session: self })
+    }
+
+    /// [`Session::run`] with tensors that own their elements.
+    pub fn compute(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, RunError> {
+        let views: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), View::of(tensor))).collect();
+        let outputs = self.run(&views)?;
+        Ok(outputs.iter().map(|output| (output.name.to_owned(), output.to_tensor())).collect())
+    }
+
+    /// The steps of the last shapes with their mean times, if times are taken ([`Options::profile`]).
+    pub fn profile(&self) -> impl Iterator<Item = Timing<'_>> {
+        let (times, binding) = (self.times.iter().flatten(), self.bindings.last());
+        let steps = binding
+            .into_iter()
+            .flat_map(|binding| self.model.plan().steps.iter().zip(&binding.works).map(move |(s, w)| (s, w, binding)));
+        steps.zip(times).filter(|((_, work, _), _)| !matches!(work, Work::Nothing)).map(
+            |((step, work, binding), time)| {
+                let slots = || step.inputs.iter().chain(&step.outputs).flatten().copied();
+                let bytes = |slot: usize| {
+                    (binding.shapes[slot].iter().product::<usize>() * width(self.model.plan().slots[slot].dtype)) as u64
+                };
+                Timing {
+                    place: &step.place,
+                    kernel: &step.kernel,
+                    time: *time / self.runs.max(1),
+                    bytes: slots().map(bytes).sum(),
+                    flops: if let Work::Job(job) = work { job.flops } else { 0 },
+                    reference: matches!(work, Work::Reference(_)),
+                    shapes: slots().map(|slot| binding.shapes[slot].as_slice()).collect(),
+                }
+            },
+        )
+    }
+
+    /// Forgets the times of the runs so far.
+    pub fn reset_profile(&mut self) {
+        self.runs = 0;
+        self.times.iter_mut().flatten().for_each(|time| *time = Duration::ZERO);
+    }
+
+    /// Every input has to be given once, with its type.
+    fn check(&self, inputs: &[(&str, View<'_>)]) -> Result<(), RunError> {
+        let plan = self.model.plan();
+        let error = |name: &str, problem: String| Err(input_error(plan, name, problem));
+        for (i, (name, view)) in inputs.iter().enumerate() {
+            let Some(port) = plan.inputs.iter().find(|port| port.name == *name) else {
+                return error(name, "is not one of them".into());
+            };
+            if inputs[..i].iter().any(|(other, _)| other == name) {
+                return error(name, "is given twice".into());
+            }
+            if !view.fits(plan.slots[port.slot].dtype) {
+                return error(name, format!("is {}{:?} with {} elements", view.dtype, view.shape, view.len()));
+            }
+        }
+        match plan.inputs.iter().find(|port| given(inputs, port).is_none()) {
+            Some(port) => error(&port.name, "is not given".into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the binding for the shapes of the inputs the last one.
+    fn settle(&mut self, inputs: &[(&str, View<'_>)]) -> Result<(), RunError> {
+        let ports = &self.model.plan().inputs;
+        let shapes = || ports.iter().map(|port| given(inputs, port).map_or(&[][..], |view| view.shape));
+        let found = self.bindings.iter().rposition(|binding| binding.inputs.iter().map(Vec::as_slice).eq(shapes()));
+        match found {
+            Some(at) if at + 1 == self.bindings.len() => return Ok(()),
+            Some(at) => self.bindings[at..].rotate_left(1),
+            None => {
+                let shapes = shapes().map(<[usize]>::to_vec).collect();
+                let binding = bind(&self.model, shapes, self.isa, self.workers.threads())?;
+                self.bindings.drain(..self.bindings.len().saturating_sub(BINDINGS - 1));
+                self.bindings.push(binding);
+            }
+        }
+        self.make_room()
+    }
+
+    fn make_room(&mut self) -> Result<(), RunError> {
+        let (needed, limit, steps) = (self.activation_bytes(), self.limit, self.model.plan().steps.len());
+        if needed > limit || !self.arena.grow(needed) {
+            self.bindings.pop();
+            return Err(RunError::Memory { place: "the model's activations".into(), needed, limit });
+        }
+        let most = |count: fn(&Step) -> usize| self.model.plan().steps.iter().map(count).max().unwrap_or(0);
+        self.frame.0.reserve(most(|step| step.inputs.len()));
+        self.frame.1.reserve(most(|step| step.outputs.len()));
+        self.outputs.reserve(self.model.plan().outputs.len());
+        self.runs = 0;
+        if let Some(times) = &mut self.times {
+            *times = vec![Duration::ZERO; steps];
+        }
+        Ok(())
+    }
+
+    /// Finds the memory of every slot, and converts inputs that are not given as they are needed.
+    fn locate(&mut self, inputs: &[(&str, View<'_>)]) -> Result<(), RunError> {
+        let Some(binding) = self.bindings.last() else { return Ok(()) };
+        let plan = self.model.plan();
+        self.memories.clear();
+        self.memories.resize(plan.slots.len(), Memory::NONE);
+        for (slot, place) in binding.places.iter().enumerate() {
+            let (dtype, len) = (plan.slots[slot].dtype, binding.shapes[slot].iter().product::<usize>());
+            self.memories[slot] = match *place {
+                Place::Arena(offset) => self.arena.at(offset, len, width(dtype)),
+                Place::Input(port, offset) => {
+                    let view = given(inputs, &plan.inputs[port]);
+                    let view = view.ok_or_else(|| PlanError("an input went missing".into()))?;
+                    match view.memory() {
+                        Some(memory) => memory,
+                        None => {
+                            let memory = self.arena.at(offset, len, width(dtype));
+                            view.decode(memory)
+                                .ok_or_else(|| PlanError(format!("{} does not fit its type", plan.slots[slot].name)))?;
+                            memory
+                        }
+                    }
+                }
+                Place::Weight if binding.read[slot] => self.model.weight(slot)?,
+                Place::Weight | Place::Nowhere | Place::Same(_) => Memory::NONE,
+            };
+        }
+        for (slot, place) in binding.places.iter().enumerate() {
+            if let Place::Same(root) = *place {
+                self.memories[slot] = self.memories[root];
+            }
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self) -> Result<(), RunError> {
+        let Some(binding) = self.bindings.last() else { return Ok(()) };
+        let plan = self.model.plan();
+        for (at, (step, work)) in plan.steps.iter().zip(&binding.works).enumerate() {
+            let start = self.times.is_some().then(Instant::now);
+            let done = match work {
+                Work::Nothing => continue,
+                Work::Reference(kernel) => fallback::run(plan, step, kernel, &binding.shapes, &self.memories),
+                Work::Job(job) => {
+                    let memory = |slot: &Option<usize>| slot.map_or(Memory::NONE, |slot| self.memories[slot]);
+                    self.frame.0.clear();
+                    self.frame.0.extend(step.inputs.iter().map(memory));
+                    self.frame.1.clear();
+                    self.frame.1.extend(step.outputs.iter().map(memory));
+                    let scratch = self.arena.at(binding.scratch[at], job.scratch, size_of::<f32>());
+                    (job.run)(&Frame { args: &self.frame.0, outs: &self.frame.1, scratch, workers: &*self.workers })
+                }
+            };
+            done.map_err(|fault| fallback::kernel_error(plan, step, &binding.shapes, fault))?;
+            if let (Some(start), Some(times)) = (start, &mut self.times) {
+                times[at] += start.elapsed();
+            }
+        }
+        self.runs += 1;
+        Ok(())
+    }
+
+    /// Copies outputs that lie with the caller's inputs, and notes where all of them lie.
+    fn copy_outputs(&mut self) {
+        let Some(binding) = self.bindings.last() else { return };
+        self.outputs.clear();
+        for (port, copy) in self.model.plan().outputs.iter().zip(&binding.copies) {
+            let from = self.memories[port.slot];
+            let memory = copy.map_or(from, |offset| {
+                let each = width(self.model.plan().slots[port.slot].dtype);
+                let to = self.arena.at(offset, from.len, each);
+                to.copy(from, each);
+                to
+            });
+            self.outputs.push(memory);
+        }
+    }
+
+    /// Output number `i` of the last run.
+    pub(crate) fn output(&self, i: usize) -> Option<Output<'_>> {
+        let (port, memory) = (self.model.plan().outputs.get(i)?, *self.outputs.get(i)?);
+        let shape = &self.bindings.last()?.shapes[port.slot];
+        Some(Output::new(&port.name, self.model.plan().slots[port.slot].dtype, shape, memory))
+    }
+}
+
+/// The input that is given for a port.
+fn given<'v, 'a>(inputs: &'v [(&str, View<'a>)], port: &Port) -> Option<&'v View<'a>> {
+    inputs.iter().find(|(name, _)| *name == port.name).map(|(_, view)| view)
+}
