@@ -18,6 +18,8 @@ use crate::plan::Params;
 pub mod lanes;
 pub mod pool;
 pub mod simd;
+#[cfg(test)]
+pub(crate) mod testkit;
 
 pub use pool::{Pool, Workers};
 pub use simd::Isa;
