@@ -16,6 +16,7 @@ use crate::kernel::Fault;
 use crate::plan::Params;
 
 pub mod lanes;
+pub mod math;
 pub mod pool;
 pub mod simd;
 #[cfg(test)]
