@@ -20,8 +20,11 @@ pub(crate) mod bind;
 pub(crate) mod fallback;
 pub mod lanes;
 mod memory;
+pub mod math;
 pub mod pool;
 pub mod simd;
+#[cfg(test)]
+pub(crate) mod testkit;
 
 pub(crate) use memory::Memory;
 pub use pool::{Pool, Workers};

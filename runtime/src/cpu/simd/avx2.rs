@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{SPLIT, Simd};
 
 /// The proof that AVX2 and FMA are there.
 #[derive(Clone, Copy)]
@@ -112,6 +112,15 @@ impl Simd for Avx2 {
         unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    fn split(self, a: __m256) -> (__m256, __m256) {
+        unsafe {
+            let bits = _mm256_castps_si256(a);
+            let e = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(SPLIT)));
+            let m = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(e)));
+            (m, _mm256_cvtepi32_ps(e))
         }
     }
     #[inline(always)]

@@ -17,6 +17,9 @@ mod tests;
 
 pub use isa::{Isa, IsaError, Task};
 
+/// The bits of the largest number below √½, from which the mantissas of [`Simd::split`] count.
+const SPLIT: i32 = 0x3f35_04f3;
+
 /// The vector instructions of one instruction set. Methods do what they do in each lane unless they say otherwise.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// [`Simd::LANES`] numbers.
@@ -76,6 +79,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn round(self, a: Self::F) -> Self::F;
     /// 2ⁿ for an integer n from −126 to 127.
     fn exp2i(self, n: Self::F) -> Self::F;
+    /// The mantissa m and exponent e of a positive normal number: a = m 2ᵉ, √½ ≤ m < √2.
+    fn split(self, a: Self::F) -> (Self::F, Self::F);
     /// Whether a < b; false where either is not a number.
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where `m` holds, `b` elsewhere.
@@ -89,6 +94,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn zero(self) -> Self::F {
         self.splat(0.0)
+    }
+
+    /// a 2ⁿ for an integer n from −252 to 254, rounded once, where neither a nor its product with 2 to half of n is subnormal.
+    #[inline(always)]
+    fn scale(self, a: Self::F, n: Self::F) -> Self::F {
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        self.mul(self.mul(a, self.exp2i(half)), self.exp2i(self.sub(n, half)))
     }
 
     /// −a

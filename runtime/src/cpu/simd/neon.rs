@@ -3,7 +3,7 @@
 
 use std::arch::aarch64::*;
 
-use super::Simd;
+use super::{SPLIT, Simd};
 
 /// The proof that NEON is there.
 #[derive(Clone, Copy)]
@@ -102,6 +102,14 @@ impl Simd for Neon {
     #[inline(always)]
     fn exp2i(self, n: float32x4_t) -> float32x4_t {
         unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)))) }
+    }
+    #[inline(always)]
+    fn split(self, a: float32x4_t) -> (float32x4_t, float32x4_t) {
+        unsafe {
+            let bits = vreinterpretq_s32_f32(a);
+            let e = vshrq_n_s32::<23>(vsubq_s32(bits, vdupq_n_s32(SPLIT)));
+            (vreinterpretq_f32_s32(vsubq_s32(bits, vshlq_n_s32::<23>(e))), vcvtq_f32_s32(e))
+        }
     }
     #[inline(always)]
     fn lt(self, a: float32x4_t, b: float32x4_t) -> uint32x4_t {

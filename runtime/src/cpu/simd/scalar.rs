@@ -1,7 +1,7 @@
 //! Plain Rust, for processors without any of the others.
 #![allow(unsafe_code)]
 
-use super::Simd;
+use super::{SPLIT, Simd};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -94,6 +94,12 @@ impl Simd for Scalar {
     #[inline(always)]
     fn exp2i(self, n: V) -> V {
         n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn split(self, a: V) -> (V, V) {
+        let exponent = a.map(|a| (a.to_bits() as i32).wrapping_sub(SPLIT) >> 23);
+        let mantissa = |i: usize| f32::from_bits(a[i].to_bits().wrapping_sub((exponent[i] as u32) << 23));
+        ([mantissa(0), mantissa(1), mantissa(2), mantissa(3)], exponent.map(|e| e as f32))
     }
     #[inline(always)]
     fn lt(self, a: V, b: V) -> [bool; 4] {

@@ -60,6 +60,15 @@ impl Task for Everything<'_> {
             unsafe { s.store(y.as_mut_ptr(), s.exp2i(s.splat(n as f32))) };
             assert_eq!(y[0], 2f32.powi(n), "2^{n}");
         }
+        for x in [f32::MIN_POSITIVE, 0.3, 0.707, 0.7072, 1.0, 1.4142, 1.4143, 3e38] {
+            let (m, e) = s.split(s.splat(x));
+            unsafe { s.store(y.as_mut_ptr(), m) };
+            assert!((0.707..1.4143).contains(&y[0]), "{x} has the mantissa {}", y[0]);
+            unsafe { s.store(y.as_mut_ptr(), s.scale(m, e)) };
+            assert_eq!(y[0], x);
+        }
+        unsafe { s.store(y.as_mut_ptr(), s.scale(s.splat(1.5), s.splat(-149.0))) };
+        assert_eq!(y[0], f32::from_bits(2));
         // SAFETY: as above.
         unsafe { s.store(y.as_mut_ptr(), s.mul_add(s.splat(3.0), s.splat(4.0), s.splat(5.0))) };
         assert_eq!(y[0], 17.0);
