@@ -10,6 +10,7 @@ mod conv;
 mod einsum;
 mod elementwise;
 mod features;
+mod fused;
 mod gather;
 mod householder;
 mod known;
@@ -47,6 +48,7 @@ pub static FAMILIES: &[&[Op]] = &[
     pool::OPS,
     norm::OPS,
     householder::OPS,
+    fused::OPS,
     reshape::OPS,
     layout::OPS,
     slice::OPS,

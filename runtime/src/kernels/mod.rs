@@ -2,6 +2,8 @@
 
 use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
+pub(crate) use nonlinear::{gelu, gelu_tanh};
+
 mod attention;
 mod broadcast;
 mod cast;
@@ -15,6 +17,7 @@ mod householder;
 mod index;
 mod integer;
 mod layout;
+mod linear;
 mod lines;
 mod matmul;
 mod nary;
@@ -37,6 +40,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     nary::KERNELS,
     cast::KERNELS,
     matmul::KERNELS,
+    linear::KERNELS,
     conv::KERNELS,
     pool::KERNELS,
     norm::KERNELS,
