@@ -30,7 +30,7 @@ const TRANSPOSE: &[AttrSpec] = &[
     attr("pads", Ints),
     attr("strides", Ints),
 ];
-const FUSED: &[AttrSpec] = &[
+pub(super) const FUSED: &[AttrSpec] = &[
     attr("activation", Str(None)),
     attr("activation_params", Floats),
     attr("auto_pad", Str(Some("NOTSET"))),
@@ -62,6 +62,7 @@ pub(super) static OPS: &[Op] = &[
         .infer(conv),
 ];
 
+/// The number of groups, 1 by default.
 pub(super) fn group(node: &Node) -> Result<i64, String> {
     match node.int("group").unwrap_or(1) {
         group if group > 0 => Ok(group),

@@ -7,6 +7,7 @@ pub(crate) use nonlinear::{gelu, gelu_tanh};
 mod attention;
 mod broadcast;
 mod cast;
+mod channels_last;
 mod conv;
 mod einsum;
 mod features;
@@ -43,6 +44,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     linear::KERNELS,
     conv::KERNELS,
     pool::KERNELS,
+    channels_last::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
     householder::KERNELS,
