@@ -4,6 +4,7 @@
 //! slots; a device runs it. The reference device computes every kernel by plain loops in `f64` (or `f32`): it is the
 //! definition that every faster device is measured against.
 
+pub mod activation;
 mod check;
 pub mod cpu;
 pub mod dtype;

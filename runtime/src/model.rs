@@ -1,10 +1,9 @@
 //! A model that is ready to run: a plan that was checked, with its weights.
 
-use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use crate::check::PlanError;
-use crate::cpu::Memory;
+use crate::cpu::{Memory, Packed};
 use crate::dtype::DType;
 use crate::plan::{Plan, Weights};
 use crate::reference::decode;
@@ -27,14 +26,11 @@ enum Decoded {
     Int(Vec<i64>),
 }
 
-/// What a step has packed of its weights, once it has been bound.
-pub(crate) type Packed = OnceLock<Arc<dyn Any + Send + Sync>>;
-
 impl Model {
     /// A model of a plan that passes its [check](Plan::check).
     pub fn new(plan: Plan, weights: Weights) -> Result<Model, PlanError> {
         plan.check(&weights)?;
-        let packed = plan.steps.iter().map(|_| Packed::new()).collect();
+        let packed = plan.steps.iter().map(|_| Packed::default()).collect();
         let decoded = plan.slots.iter().map(|_| OnceLock::new()).collect();
         Ok(Model(Arc::new(Inner { plan, weights, packed, decoded })))
     }

@@ -2,6 +2,7 @@
 
 use super::support::vector;
 use crate::infer::{self, Infer};
+use crate::ir::{Dim, Node};
 use crate::lower::{Call, Lower, Lowering};
 use crate::op::{AttrKind::*, AttrSpec, Op, Param, attr, one, opt};
 
@@ -14,6 +15,11 @@ const AXIS: &[AttrSpec] = &[attr("axis", Int(Some(-1)))];
 pub(super) static OPS: &[Op] = &[
     Op::new("Householder", Lower::Call(|cx| lower(cx, false))).domain(DOMAIN).inputs(XUB).attrs(AXIS).infer(infer),
     Op::new("Han", Lower::Call(|cx| lower(cx, true))).domain(DOMAIN).inputs(XUB).attrs(AXIS).infer(infer),
+    Op::new("HanStack", Lower::Call(lower_stack))
+        .domain(DOMAIN)
+        .inputs(&[one("X"), one("U"), one("B")])
+        .attrs(&[attr("abs", Ints), attr("axes", Ints)])
+        .infer(infer_stack),
 ];
 
 fn infer(cx: &mut Infer<'_>) -> Result<(), String> {
@@ -30,6 +36,31 @@ fn lower(cx: &Lowering<'_>, abs: bool) -> Result<Call, String> {
     Ok(Call::new("householder.1").with("axis", axis).with("abs", abs))
 }
 
+/// The layers' axes, counted from the front, and whether each takes the absolute value.
+fn layers(node: &Node, rank: usize) -> Result<(Vec<usize>, Vec<i64>), String> {
+    let (axes, abs) = (node.ints("axes").ok_or("axes are missing")?, node.ints("abs").ok_or("abs is missing")?);
+    if axes.len() != abs.len() {
+        return Err(format!("there are {} axes and {} flags abs", axes.len(), abs.len()));
+    }
+    Ok((axes.iter().map(|&raw| infer::axis(raw, rank)).collect::<Result<_, _>>()?, abs.to_vec()))
+}
+
+fn infer_stack(cx: &mut Infer<'_>) -> Result<(), String> {
+    if let Some(x) = cx.shape(0) {
+        let (axes, _) = layers(cx.node(), x.len())?;
+        if let Some(widths) = axes.iter().try_fold(Dim::known(0), |sum, axis| sum.add(&x[*axis])) {
+            vector(cx, 1, "U", &widths)?;
+            vector(cx, 2, "B", &widths)?;
+        }
+    }
+    infer::same(cx)
+}
+
+fn lower_stack(cx: &Lowering<'_>) -> Result<Call, String> {
+    let (axes, abs) = layers(cx.node(), cx.shape(0)?.len())?;
+    Ok(Call::new("han_stack.1").with("axes", axes).with("abs", abs))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::support::testing::Case;
@@ -43,5 +74,16 @@ mod tests {
         assert_eq!(han().operand("64").infer().unwrap_err(), "u has 64 elements, 49 are needed");
         let plain = Case::new(DOMAIN, "Householder", 1).operand("N 64").operand("64");
         assert_eq!(plain.infer().unwrap(), "f32[N, 64]");
+    }
+
+    #[test]
+    fn a_stack_holds_the_numbers_of_all_its_layers() {
+        let stack = |width: &str, axes: &[i64]| {
+            let case = Case::new(DOMAIN, "HanStack", 1).operand("2 49 64").operand(width).operand(width);
+            case.ints("axes", axes).ints("abs", &[1, 0])
+        };
+        assert_eq!(stack("113", &[-2, -1]).lower().unwrap(), r#"han_stack.1 {"axes":[1,2],"abs":[1,0]}"#);
+        assert_eq!(stack("112", &[-2, -1]).infer().unwrap_err(), "U has 112 elements, 113 are needed");
+        assert_eq!(stack("64", &[-1]).infer().unwrap_err(), "there are 1 axes and 2 flags abs");
     }
 }

@@ -5,11 +5,13 @@ use crate::op::Op;
 mod activation;
 mod attention;
 mod cast;
+mod channels_last;
 mod content;
 mod conv;
 mod einsum;
 mod elementwise;
 mod features;
+mod fused;
 mod gather;
 mod householder;
 mod known;
@@ -45,8 +47,10 @@ pub static FAMILIES: &[&[Op]] = &[
     linear::OPS,
     conv::OPS,
     pool::OPS,
+    channels_last::OPS,
     norm::OPS,
     householder::OPS,
+    fused::OPS,
     reshape::OPS,
     layout::OPS,
     slice::OPS,

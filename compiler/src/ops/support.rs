@@ -1,7 +1,10 @@
 //! What the rules of several families share.
 
+use hanc_runtime::activation;
+
 use crate::infer::Infer;
 use crate::ir::{Attr, Dim, Node, Shape};
+use crate::lower::{Call, Lowering};
 
 /// Says what is wrong unless two sizes can be equal; a symbol can be any size.
 pub(super) fn agree(a: &Dim, b: &Dim, what: impl FnOnce(&Dim, &Dim) -> String) -> Result<(), String> {
@@ -18,6 +21,25 @@ pub(super) fn vector(cx: &Infer<'_>, i: usize, name: &str, length: &Dim) -> Resu
         Some([n]) => agree(n, length, |n, length| format!("{name} has {n} elements, {length} are needed")),
         Some(shape) => Err(format!("{name} has to be a vector, its shape is {shape:?}")),
     }
+}
+
+/// Says what is wrong unless the operand, where its shape is known, can have this shape.
+pub(super) fn like_result(cx: &Infer<'_>, i: usize, name: &str, result: &Shape) -> Result<(), String> {
+    let Some(shape) = cx.shape(i) else { return Ok(()) };
+    let fits =
+        shape.len() == result.len() && shape.iter().zip(result).all(|(a, b)| agree(a, b, |_, _| String::new()).is_ok());
+    if fits { Ok(()) } else { Err(format!("{name} of shape {shape:?} is not like the result of shape {result:?}")) }
+}
+
+/// The call with the activation that the node's attributes `activation` and `activation_params` name, if any.
+pub(super) fn activated(cx: &Lowering<'_>, call: Call) -> Result<Call, String> {
+    let Some(name) = cx.node().str("activation").filter(|name| !name.is_empty()) else { return Ok(call) };
+    activation::find(name).ok_or_else(|| format!("there is no activation {name}"))?;
+    let call = call.with("activation", name);
+    Ok(match floats(cx.node(), "activation_params") {
+        Some(list) => call.with("activation_params", numbers(list)),
+        None => call,
+    })
 }
 
 /// A text attribute, or this.

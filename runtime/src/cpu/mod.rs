@@ -9,7 +9,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::dtype::DType;
 use crate::kernel::Fault;
@@ -19,8 +19,8 @@ pub(crate) mod arena;
 pub(crate) mod bind;
 pub(crate) mod fallback;
 pub mod lanes;
-mod memory;
 pub mod math;
+mod memory;
 pub mod pool;
 pub mod simd;
 #[cfg(test)]
@@ -63,7 +63,7 @@ pub struct Site<'a> {
     /// Threads that run at a time. It must not change a result.
     pub threads: usize,
     /// What the first binding of this step has packed, for all of its bindings.
-    pub packed: &'a OnceLock<Arc<dyn Any + Send + Sync>>,
+    pub packed: &'a Packed,
 }
 
 /// An operand or result of a call that is being settled.
@@ -138,18 +138,22 @@ impl<'a> Site<'a> {
         self.args.iter().chain(self.outs).flatten().all(|spec| spec.dtype.is_real())
     }
 
-    /// What `pack` makes of constant operands, made once for all bindings of this step.
+    /// What `pack` makes of constant operands, made once for all bindings of this step on this instruction set.
     pub fn pack<T: Any + Send + Sync>(&self, pack: impl FnOnce() -> Result<T, Fault>) -> Result<Arc<T>, Fault> {
-        let made = match self.packed.get() {
-            Some(made) => made.clone(),
-            None => {
-                let new: Arc<dyn Any + Send + Sync> = Arc::new(pack()?);
-                self.packed.get_or_init(|| new).clone()
-            }
-        };
-        made.downcast().map_err(|_| Fault::new("another kernel has packed the weights of this step"))
+        let mut made = self.packed.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = made.iter().find(|(isa, _)| *isa == self.isa).and_then(|(_, found)| found.clone().downcast().ok());
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let new = Arc::new(pack()?);
+        made.push((self.isa, new.clone()));
+        Ok(new)
     }
 }
+
+/// What a step has packed of its weights for each instruction set that it was bound on.
+#[derive(Default)]
+pub struct Packed(Mutex<Vec<(Isa, Arc<dyn Any + Send + Sync>)>>);
 
 impl<'a> Spec<'a> {
     /// The number of elements.

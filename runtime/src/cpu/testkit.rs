@@ -5,9 +5,7 @@
 //! before, lies at odd addresses, and has guards around it.
 #![allow(unsafe_code)]
 
-use std::sync::OnceLock;
-
-use super::{Cpu, Frame, Isa, Job, Memory, Pool, Reuse, Site, Spec, Workers};
+use super::{Cpu, Frame, Isa, Job, Memory, Packed, Pool, Reuse, Site, Spec, Workers};
 use crate::dtype::DType;
 use crate::kernel::{self, Arg, Call, Elements, ElementsMut, Fault, Kernel, Out};
 use crate::plan::Params;
@@ -221,7 +219,7 @@ impl Trial {
         let args: Vec<_> = both.map(|(o, bytes)| o.as_ref().zip(bytes.as_ref()).map(spec)).collect();
         let out = |(dtype, shape)| Spec { dtype, shape, weight: None };
         let outs: Vec<_> = self.results.iter().map(|r| r.as_ref().map(|r| out((r.0, &r.1)))).collect();
-        let packed = OnceLock::new();
+        let packed = Packed::default();
         (self.cpu().bind)(&Site { params: &self.params, args: &args, outs: &outs, isa, threads, packed: &packed })
     }
 

@@ -3,14 +3,24 @@
 use super::support::{around, axis, ensure, result};
 use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
-pub(super) static KERNELS: &[Kernel] = &[Kernel {
-    name: "householder.1",
-    doc: "y = x - 2 v (v.x) + b along axis, v = u / |u|, v = 0 where |u| = 0; x any shape, u [n], b? [n]; abs: the \
-          absolute value of that",
-    f64: householder,
-    f32: householder,
-    cpu: None,
-}];
+pub(super) static KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "householder.1",
+        doc: "y = x - 2 v (v.x) + b along axis, v = u / |u|, v = 0 where |u| = 0; x any shape, u [n], b? [n]; abs: \
+              the absolute value of that",
+        f64: householder,
+        f32: householder,
+        cpu: None,
+    },
+    Kernel {
+        name: "han_stack.1",
+        doc: "householder.1 for each of the parameters axes, abs (0 or 1 each) in turn, a layer the operand of the \
+              next; x any shape; u and b hold the numbers of all layers in a row",
+        f64: stack,
+        f32: stack,
+        cpu: None,
+    },
+];
 
 fn householder<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
     let ((x, shape), (u, _), y) = (call.real(0)?, call.real(1)?, result(out, 0)?.real()?);
@@ -18,14 +28,41 @@ fn householder<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<()
     ensure(u.len() == n && y.len() == x.len(), || format!("the reflection has {} numbers, the axis {n}", u.len()))?;
     let b = if call.opt(2).is_some() { Some(call.real(2)?.0) } else { None };
     ensure(b.is_none_or(|b| b.len() == n), || format!("the bias does not have the axis's {n} numbers"))?;
-    let (v, mut along) = (unit(u), vec![R::ZERO; inner]);
+    layer((x, y), (outer, inner), (u, b), call.params.flag("abs"));
+    Ok(())
+}
+
+/// One layer on `outer` matrices [n, inner], n the number of elements of u.
+fn layer<R: Real>((x, y): (&[R], &mut [R]), (outer, inner): (usize, usize), (u, b): (&[R], Option<&[R]>), abs: bool) {
+    let (v, size, mut along) = (unit(u), u.len() * inner, vec![R::ZERO; inner]);
     for block in 0..outer {
-        let range = block * n * inner..(block + 1) * n * inner;
+        let range = block * size..(block + 1) * size;
         reflect(&x[range.clone()], &v, b, &mut along, &mut y[range]);
     }
-    if call.params.flag("abs") {
+    if abs {
         y.iter_mut().filter(|y| **y < R::ZERO).for_each(|y| *y = -*y);
     }
+}
+
+fn stack<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
+    let ((x, shape), (u, _), (b, _)) = (call.real(0)?, call.real(1)?, call.real(2)?);
+    let y = result(out, 0)?.real()?;
+    let (axes, abs) = (call.params.sizes("axes"), call.params.ints("abs"));
+    let (Some(axes), Some(abs)) = (axes, abs) else { return Err(Fault::new("the layers' axes are missing")) };
+    ensure(axes.len() == abs.len() && axes.iter().all(|axis| *axis < shape.len()), || {
+        format!("the axes {axes:?} of {} layers do not fit a rank of {}", abs.len(), shape.len())
+    })?;
+    let widths = axes.iter().try_fold(0usize, |sum, axis| sum.checked_add(shape[*axis]));
+    let fits = Some(u.len()) == widths && b.len() == u.len() && y.len() == x.len();
+    ensure(fits, || format!("{} and {} numbers do not fit the layers along {axes:?} of {shape:?}", u.len(), b.len()))?;
+    let (mut state, mut at) = (x.to_vec(), 0);
+    for (axis, abs) in axes.into_iter().zip(abs) {
+        let (outer, n, inner) = around(shape, axis);
+        layer((&state, y), (outer, inner), (&u[at..at + n], Some(&b[at..at + n])), abs != 0);
+        state.copy_from_slice(y);
+        at += n;
+    }
+    y.copy_from_slice(&state);
     Ok(())
 }
 
@@ -108,6 +145,41 @@ mod tests {
             let given = [real(&[2], &x), real(&[2], &[0., scale])];
             close(&one("householder.1", &given, along(0, false), &[2]), &[3., -4.]);
         }
+    }
+
+    #[test]
+    fn a_stack_is_its_layers_in_turn() {
+        let (x, u, b) = (noise(24, 1), noise(10, 2), noise(10, 3));
+        let shape = [2, 3, 4];
+        let single = |x: &[f64], axis: i64, range: std::ops::Range<usize>, abs| {
+            let n = range.len();
+            let given = [real(&shape, x), real(&[n], &u[range.clone()]), real(&[n], &b[range])];
+            one("householder.1", &given, along(axis, abs), &shape)
+        };
+        let wanted = single(&single(&single(&x, 1, 0..3, true), 2, 3..7, false), 1, 7..10, true);
+        let params = Params::new().with("axes", vec![1, 2, 1]).with("abs", vec![1, 0, 1]);
+        let given = [real(&shape, &x), real(&[10], &u), real(&[10], &b)];
+        close(&one("han_stack.1", &given, params, &shape), &wanted);
+        let none = [real(&shape, &x), real(&[0], &[]), real(&[0], &[])];
+        let empty: Vec<i64> = Vec::new();
+        let params = Params::new().with("axes", empty.clone()).with("abs", empty);
+        close(&one("han_stack.1", &none, params, &shape), &x);
+    }
+
+    #[test]
+    fn stacks_that_do_not_fit_are_refused() {
+        let given = [real(&[2, 3], &[1.; 6]), real(&[3], &[1.; 3]), real(&[3], &[1.; 3])];
+        let fails = |axes: Vec<i64>, abs: Vec<i64>| {
+            run("han_stack.1", &given, Params::new().with("axes", axes).with("abs", abs), &[&[2, 3]]).is_err()
+        };
+        assert!(!fails(vec![1], vec![0]));
+        assert!(
+            fails(vec![0], vec![0])
+                && fails(vec![2], vec![0])
+                && fails(vec![1], vec![0, 1])
+                && fails(vec![-1], vec![0])
+        );
+        assert!(run("han_stack.1", &given, Params::new(), &[&[2, 3]]).is_err());
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
+pub(crate) use nonlinear::{gelu, gelu_tanh};
+pub(crate) use support::{offset, spreads};
+
 mod attention;
 mod broadcast;
 mod cast;
+mod channels_last;
 mod conv;
 mod einsum;
 mod features;
@@ -15,6 +19,7 @@ mod householder;
 mod index;
 mod integer;
 mod layout;
+mod linear;
 mod lines;
 mod matmul;
 mod nary;
@@ -37,8 +42,10 @@ pub static KERNELS: &[&[Kernel]] = &[
     nary::KERNELS,
     cast::KERNELS,
     matmul::KERNELS,
+    linear::KERNELS,
     conv::KERNELS,
     pool::KERNELS,
+    channels_last::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
     householder::KERNELS,

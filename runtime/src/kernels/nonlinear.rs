@@ -40,11 +40,11 @@ fn hard_sigmoid<R: Real>(x: R, alpha: R, beta: R) -> R {
     (alpha * x + beta).min(R::ONE).max(R::ZERO)
 }
 
-pub(super) fn gelu<R: Real>(x: R) -> R {
+pub(crate) fn gelu<R: Real>(x: R) -> R {
     R::of(0.5) * x * (R::ONE + (x * R::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
 }
 
-pub(super) fn gelu_tanh<R: Real>(x: R) -> R {
+pub(crate) fn gelu_tanh<R: Real>(x: R) -> R {
     let inner = R::of((2.0 / std::f64::consts::PI).sqrt()) * (x + R::of(0.044715) * x * x * x);
     R::of(0.5) * x * (R::ONE + inner.tanh())
 }

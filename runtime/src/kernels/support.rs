@@ -14,7 +14,7 @@ pub(super) fn result<'o, 'a, R>(out: &'o mut [Out<'a, R>], i: usize) -> Result<&
 
 /// The offset in a tensor of shape `from` of the element that stands at the row-major `index` of shape `to`, to which
 /// `from` broadcasts.
-pub(super) fn offset(mut index: usize, to: &[usize], from: &[usize]) -> usize {
+pub(crate) fn offset(mut index: usize, to: &[usize], from: &[usize]) -> usize {
     let (mut offset, mut stride) = (0, 1);
     for (axis, &size) in to.iter().enumerate().rev() {
         let at = index % size.max(1);
@@ -27,7 +27,7 @@ pub(super) fn offset(mut index: usize, to: &[usize], from: &[usize]) -> usize {
 }
 
 /// Whether a tensor of shape `from` broadcasts to `to` without changing it.
-pub(super) fn spreads(from: &[usize], to: &[usize]) -> bool {
+pub(crate) fn spreads(from: &[usize], to: &[usize]) -> bool {
     from.len() <= to.len() && from.iter().rev().zip(to.iter().rev()).all(|(f, t)| f == t || *f == 1)
 }
 
