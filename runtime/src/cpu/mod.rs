@@ -15,6 +15,8 @@ use crate::dtype::DType;
 use crate::kernel::Fault;
 use crate::plan::Params;
 
+pub mod activation;
+pub(crate) mod elementwise;
 pub mod lanes;
 pub mod math;
 pub mod pool;
@@ -284,6 +286,13 @@ mod shared {
     unsafe impl Sync for super::Source {}
     unsafe impl Send for super::Target {}
     unsafe impl Sync for super::Target {}
+}
+
+impl Source {
+    /// From number `n` on.
+    pub fn skip(self, n: usize) -> Source {
+        Source(self.0.wrapping_add(n))
+    }
 }
 
 #[allow(unsafe_code)]

@@ -5,7 +5,7 @@ use crate::kernel::{Fault, Real};
 use crate::plan::Params;
 
 /// Applies the activation that the parameters `activation` and `activation_params` name, if any, to every element.
-pub(super) fn apply<R: Real>(params: &Params, y: &mut [R]) -> Result<(), Fault> {
+pub(crate) fn apply<R: Real>(params: &Params, y: &mut [R]) -> Result<(), Fault> {
     let Some(name) = params.str("activation") else { return Ok(()) };
     let numbers = params.floats("activation_params").unwrap_or_default();
     let number = |i: usize, default: f64| numbers.get(i).copied().filter(|x| !x.is_nan()).unwrap_or(default);
