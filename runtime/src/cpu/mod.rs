@@ -18,6 +18,8 @@ use crate::plan::Params;
 pub(crate) mod arena;
 pub(crate) mod bind;
 pub(crate) mod fallback;
+pub mod activation;
+pub(crate) mod elementwise;
 pub mod lanes;
 pub mod math;
 mod memory;
@@ -272,6 +274,13 @@ mod shared {
     unsafe impl Sync for super::Source {}
     unsafe impl Send for super::Target {}
     unsafe impl Sync for super::Target {}
+}
+
+impl Source {
+    /// From number `n` on.
+    pub fn skip(self, n: usize) -> Source {
+        Source(self.0.wrapping_add(n))
+    }
 }
 
 #[allow(unsafe_code)]

@@ -6,7 +6,7 @@ use crate::plan::Params;
 
 /// Applies the activation that the parameters `activation` and `activation_params` name, if any, to every element. See
 /// [`activation::ACTIVATIONS`] for the names; a parameter that is not given has the activation's default.
-pub(super) fn apply<R: Real>(params: &Params, y: &mut [R]) -> Result<(), Fault> {
+pub(crate) fn apply<R: Real>(params: &Params, y: &mut [R]) -> Result<(), Fault> {
     let Some(name) = params.str("activation") else { return Ok(()) };
     let row = activation::find(name).ok_or_else(|| Fault(format!("no fused activation {name}")))?;
     let numbers = params.floats("activation_params").unwrap_or_default();

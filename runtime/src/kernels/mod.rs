@@ -13,7 +13,7 @@ mod conv;
 mod einsum;
 mod features;
 mod fill;
-mod fused;
+pub(crate) mod fused;
 mod gather;
 mod householder;
 mod index;

@@ -2,26 +2,27 @@
 
 use super::unary::{unary, with_integers};
 use super::{number, rows, same_len, single};
+use crate::cpu::elementwise;
 use crate::kernel::{Arg, Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = rows! {
-    "relu.1", "y = max(x, 0)", with_integers, |x| Real::max(x, R::ZERO), |x: i64| x.max(0);
-    "sigmoid.1", "y = 1/(1 + e⁻ˣ)", unary, sigmoid;
-    "softplus.1", "y = ln(1 + eˣ)", unary, softplus;
-    "softsign.1", "y = x/(1 + |x|)", unary, |x: R| x / (R::ONE + x.abs());
-    "hard_swish.1", "y = x·max(0, min(1, x/6 + 1/2))", unary, |x: R| x * hard_sigmoid(x, R::ONE / R::of(6.0), R::of(0.5));
-    "mish.1", "y = x·tanh(ln(1 + eˣ))", unary, |x: R| x * softplus(x).tanh();
-    "gelu.1", "y = x/2·(1 + erf(x/√2))", unary, gelu;
-    "gelu_tanh.1", "y = x/2·(1 + tanh(√(2/π)·(x + 0.044715x³)))", unary, gelu_tanh;
-    "swish.1", "y = x·sigmoid(alpha·x)", one, "alpha", |a: R, x: R| x * sigmoid(a * x);
-    "leaky_relu.1", "y = x, alpha·x where x is negative", one, "alpha", |a: R, x: R| if x < R::ZERO { a * x } else { x };
-    "elu.1", "y = x, alpha·(eˣ - 1) where x is negative", one, "alpha", |a: R, x: R| if x < R::ZERO { a * x.exp_m1() } else { x };
-    "celu.1", "y = max(x, 0) + min(0, alpha·(e^(x/alpha) - 1))", one, "alpha", celu;
-    "thresholded_relu.1", "y = x where x is past alpha, else 0", one, "alpha", |a: R, x: R| if x > a { x } else { R::ZERO };
-    "selu.1", "y = gamma·(x, or alpha·(eˣ - 1) where x is not positive)", two, ["alpha", "gamma"], selu;
-    "hard_sigmoid.1", "y = max(0, min(1, alpha·x + beta))", two, ["alpha", "beta"], |a, b, x| hard_sigmoid(x, a, b);
+    "relu.1", "y = max(x, 0)", with_integers, |x| Real::max(x, R::ZERO), |x: i64| x.max(0) => elementwise::RELU;
+    "sigmoid.1", "y = 1/(1 + e⁻ˣ)", unary, sigmoid => elementwise::SIGMOID;
+    "softplus.1", "y = ln(1 + eˣ)", unary, softplus => elementwise::SOFTPLUS;
+    "softsign.1", "y = x/(1 + |x|)", unary, |x: R| x / (R::ONE + x.abs()) => elementwise::SOFTSIGN;
+    "hard_swish.1", "y = x·max(0, min(1, x/6 + 1/2))", unary, |x: R| x * hard_sigmoid(x, R::ONE / R::of(6.0), R::of(0.5)) => elementwise::HARD_SWISH;
+    "mish.1", "y = x·tanh(ln(1 + eˣ))", unary, |x: R| x * softplus(x).tanh() => elementwise::MISH;
+    "gelu.1", "y = x/2·(1 + erf(x/√2))", unary, gelu => elementwise::GELU;
+    "gelu_tanh.1", "y = x/2·(1 + tanh(√(2/π)·(x + 0.044715x³)))", unary, gelu_tanh => elementwise::GELU_TANH;
+    "swish.1", "y = x·sigmoid(alpha·x)", one, "alpha", |a: R, x: R| x * sigmoid(a * x) => elementwise::SWISH;
+    "leaky_relu.1", "y = x, alpha·x where x is negative", one, "alpha", |a: R, x: R| if x < R::ZERO { a * x } else { x } => elementwise::LEAKY_RELU;
+    "elu.1", "y = x, alpha·(eˣ - 1) where x is negative", one, "alpha", |a: R, x: R| if x < R::ZERO { a * x.exp_m1() } else { x } => elementwise::ELU;
+    "celu.1", "y = max(x, 0) + min(0, alpha·(e^(x/alpha) - 1))", one, "alpha", celu => elementwise::CELU;
+    "thresholded_relu.1", "y = x where x is past alpha, else 0", one, "alpha", |a: R, x: R| if x > a { x } else { R::ZERO } => elementwise::THRESHOLDED_RELU;
+    "selu.1", "y = gamma·(x, or alpha·(eˣ - 1) where x is not positive)", two, ["alpha", "gamma"], selu => elementwise::SELU;
+    "hard_sigmoid.1", "y = max(0, min(1, alpha·x + beta))", two, ["alpha", "beta"], |a, b, x| hard_sigmoid(x, a, b) => elementwise::HARD_SIGMOID;
     "shrink.1", "y = x + bias below -lambd, x - bias above lambd, else 0", shrink;
-    "clip.1", "y = min(max(x, lo), hi); lo and hi are operands 1 and 2 or parameters min and max; absent: no bound", clip;
+    "clip.1", "y = min(max(x, lo), hi); lo and hi are operands 1 and 2 or parameters min and max; absent: no bound", clip => elementwise::CLIP;
 };
 
 fn sigmoid<R: Real>(x: R) -> R {

@@ -1,22 +1,23 @@
 //! Element by element: one real operand (some take integers as well).
 
 use super::{rows, same_len, single};
+use crate::cpu::elementwise;
 use crate::kernel::{Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = rows! {
     "copy.1", "y = x, row-major order kept, any shape of as many elements; between classes the value is converted", copy;
     "dropout.1", "y = x; result 1, where it is wanted, is 1 everywhere", dropout;
-    "abs.1", "y = |x|", with_integers, Real::abs, i64::wrapping_abs;
-    "neg.1", "y = -x", with_integers, |x: R| -x, i64::wrapping_neg;
+    "abs.1", "y = |x|", with_integers, Real::abs, i64::wrapping_abs => elementwise::ABS;
+    "neg.1", "y = -x", with_integers, |x: R| -x, i64::wrapping_neg => elementwise::NEG;
     "sign.1", "y = -1, 0 or 1 as x is negative, zero or positive", with_integers, sign, i64::signum;
     "ceil.1", "y = the next integer above x", unary, Real::ceil;
     "floor.1", "y = the next integer below x", unary, Real::floor;
-    "round.1", "y = the integer nearest to x, the even one of two", unary, Real::round_even;
-    "sqrt.1", "y = √x", unary, Real::sqrt;
-    "reciprocal.1", "y = 1/x", unary, |x| R::ONE / x;
-    "exp.1", "y = eˣ", unary, Real::exp;
-    "log.1", "y = ln x", unary, Real::ln;
-    "erf.1", "y = erf x", with_integers, Real::erf, |x| libm::erf(x as f64) as i64;
+    "round.1", "y = the integer nearest to x, the even one of two", unary, Real::round_even => elementwise::ROUND;
+    "sqrt.1", "y = √x", unary, Real::sqrt => elementwise::SQRT;
+    "reciprocal.1", "y = 1/x", unary, |x| R::ONE / x => elementwise::RECIPROCAL;
+    "exp.1", "y = eˣ", unary, Real::exp => elementwise::EXP;
+    "log.1", "y = ln x", unary, Real::ln => elementwise::LOG;
+    "erf.1", "y = erf x", with_integers, Real::erf, |x| libm::erf(x as f64) as i64 => elementwise::ERF;
     "sin.1", "y = sin x", unary, Real::sin;
     "cos.1", "y = cos x", unary, Real::cos;
     "tan.1", "y = tan x", unary, Real::tan;
@@ -28,7 +29,7 @@ pub(super) static KERNELS: &[Kernel] = rows! {
     "asinh.1", "y = asinh x", unary, Real::asinh;
     "acosh.1", "y = acosh x", unary, Real::acosh;
     "atanh.1", "y = atanh x", unary, Real::atanh;
-    "tanh.1", "y = tanh x", unary, Real::tanh;
+    "tanh.1", "y = tanh x", unary, Real::tanh => elementwise::TANH;
     "isnan.1", "y = 1 where x is not a number", test, R::is_nan;
     "isinf.1", "y = 1 where x is infinite; parameters positive, negative (flags) say which sign counts", isinf;
 };
