@@ -15,13 +15,15 @@ use crate::dtype::DType;
 use crate::kernel::Fault;
 use crate::plan::Params;
 
+pub mod activation;
 pub(crate) mod arena;
 pub(crate) mod bind;
-pub(crate) mod fallback;
-pub mod activation;
 pub(crate) mod elementwise;
+pub(crate) mod fallback;
+pub(crate) mod gemm;
 pub mod lanes;
 pub mod math;
+pub(crate) mod matmul;
 mod memory;
 pub mod pool;
 pub mod simd;

@@ -10,7 +10,7 @@ pub(super) static KERNELS: &[Kernel] = &[Kernel {
           none",
     f64: linear,
     f32: linear,
-    cpu: None,
+    cpu: Some(&crate::cpu::matmul::LINEAR),
 }];
 
 fn linear<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {

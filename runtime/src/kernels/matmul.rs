@@ -12,7 +12,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               unless given; activation and activation_params unless none",
         f64: matmul,
         f32: matmul,
-        cpu: None,
+        cpu: Some(&crate::cpu::matmul::MATMUL),
     },
     Kernel {
         name: "matmul_int.1",

@@ -1,0 +1,15 @@
+//! Matrix products: y = a b + bias + z.
+//!
+//! The right matrix is packed into [`Panels`]: stretches of one to three vectors of columns, each stored row behind row, so
+//! that the inner loop reads it in order. The left matrix is read where it lies, through a pointer for each row of a tile
+//! ([`Rows`]); a convolution is a product whose left rows are the pixels under its window. A tile of the result stays in
+//! registers through the whole inner loop. No result depends on how tiles are shared out among threads: each is one sum
+//! in the order of the inner axis.
+
+mod panels;
+mod product;
+mod tile;
+
+pub(crate) use panels::{Panels, Strides};
+pub(crate) use product::{Epilogue, Product, product};
+pub(crate) use tile::{Dense, Rows};

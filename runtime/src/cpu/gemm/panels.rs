@@ -1,0 +1,123 @@
+//! The right matrix of a product, packed.
+
+use super::super::Isa;
+
+/// Vectors of a panel at most: with [`super::super::simd::Simd::ROWS`] rows they fill the registers.
+pub(crate) const WIDEST: usize = 3;
+
+/// Where the elements of a matrix lie: element (i, j) at i · `row` + j · `column`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strides {
+    pub row: usize,
+    pub column: usize,
+}
+
+/// The shape of a packed matrix [k, n]: columns in vectors of `lanes`, vectors in panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panels {
+    pub k: usize,
+    pub n: usize,
+    lanes: usize,
+}
+
+impl Panels {
+    /// A matrix [k, n] for an instruction set; `None` where its packed size overflows.
+    pub fn new(isa: Isa, k: usize, n: usize) -> Option<Panels> {
+        let panels = Panels { k, n, lanes: isa.lanes() };
+        n.checked_next_multiple_of(panels.lanes)?.checked_mul(k)?.checked_mul(size_of::<f32>())?;
+        Some(panels)
+    }
+
+    /// Numbers of the packed matrix.
+    pub fn len(self) -> usize {
+        self.columns() * self.k
+    }
+
+    /// Columns, the last vector filled up with zeros.
+    pub fn columns(self) -> usize {
+        self.vectors() * self.lanes
+    }
+
+    fn vectors(self) -> usize {
+        self.n.div_ceil(self.lanes)
+    }
+
+    /// The number of panels.
+    pub fn count(self) -> usize {
+        self.vectors().div_ceil(WIDEST)
+    }
+
+    /// The first vector and the number of vectors of panel `i`: panels differ by one vector at most.
+    pub fn panel(self, i: usize) -> (usize, usize) {
+        let (count, vectors) = (self.count(), self.vectors());
+        let (each, more) = (vectors / count, vectors % count);
+        (i * each + i.min(more), each + usize::from(i < more))
+    }
+
+    /// Packs panel `i` of a matrix with these strides, times `factor`, into its place in the packed matrix.
+    pub fn pack_panel(self, i: usize, matrix: &[f32], strides: Strides, factor: f32, packed: &mut [f32]) {
+        let (first, vectors) = self.panel(i);
+        let (start, width) = (first * self.lanes, vectors * self.lanes);
+        let filled = self.n.saturating_sub(start).min(width);
+        for (row, to) in packed.chunks_exact_mut(width).enumerate() {
+            let from = row * strides.row + start * strides.column;
+            copy(&matrix[from..], strides.column, factor, &mut to[..filled]);
+            to[filled..].fill(0.0);
+        }
+    }
+
+    /// Where panel `i` lies in the packed matrix.
+    pub fn range(self, i: usize) -> std::ops::Range<usize> {
+        let (first, vectors) = self.panel(i);
+        first * self.lanes * self.k..(first + vectors) * self.lanes * self.k
+    }
+
+    /// Packs a matrix with these strides.
+    pub fn pack(self, matrix: &[f32], strides: Strides, factor: f32) -> Vec<f32> {
+        let mut packed = vec![0.0; self.len()];
+        for i in 0..self.count() {
+            self.pack_panel(i, matrix, strides, factor, &mut packed[self.range(i)]);
+        }
+        packed
+    }
+}
+
+fn copy(from: &[f32], stride: usize, factor: f32, to: &mut [f32]) {
+    match (stride, factor) {
+        (1, 1.0) => to.copy_from_slice(&from[..to.len()]),
+        (1, _) => to.iter_mut().zip(from).for_each(|(to, from)| *to = from * factor),
+        _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, from)| *to = from * factor),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_cover_all_columns_once() {
+        for isa in Isa::all() {
+            for n in [1, 5, 16, 17, 48, 49, 64, 100, 512] {
+                let panels = Panels::new(isa, 3, n).unwrap();
+                let mut next = 0;
+                for i in 0..panels.count() {
+                    let (first, vectors) = panels.panel(i);
+                    assert!(first == next && (1..=WIDEST).contains(&vectors));
+                    next += vectors;
+                }
+                assert_eq!(next * isa.lanes(), panels.columns());
+                assert_eq!(panels.range(panels.count() - 1).end, panels.len());
+            }
+        }
+    }
+
+    #[test]
+    fn transposed_matrices_are_packed_alike() {
+        let isa = Isa::all().next().unwrap();
+        let (panels, matrix) = (Panels::new(isa, 2, 3).unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let packed = panels.pack(&matrix, Strides { row: 3, column: 1 }, 2.0);
+        assert_eq!(packed, [2.0, 4.0, 6.0, 0.0, 8.0, 10.0, 12.0, 0.0]);
+        let transposed = [1.0, 4.0, 2.0, 5.0, 3.0, 6.0];
+        assert_eq!(panels.pack(&transposed, Strides { row: 1, column: 2 }, 2.0), packed);
+    }
+}

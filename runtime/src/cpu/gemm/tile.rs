@@ -1,0 +1,88 @@
+//! The inner loop: a tile of the result in registers.
+#![allow(unsafe_code)]
+
+use super::super::simd::Simd;
+
+/// The rows of a left matrix: each is `taps` stretches of `each` numbers, in the order of the inner axis.
+///
+/// # Safety
+/// From [`Rows::at`] of every row below the number of rows that a product is made of, and every tap, `each` numbers can be
+/// read.
+pub(crate) unsafe trait Rows: Copy + Send + Sync {
+    /// Stretches of a row.
+    fn taps(&self) -> usize;
+    /// Numbers of a stretch.
+    fn each(&self) -> usize;
+    /// Where stretch `tap` of row `row` begins.
+    fn at(&self, row: usize, tap: usize) -> *const f32;
+}
+
+/// Rows that lie one behind the other, `stride` numbers apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Dense {
+    at: *const f32,
+    stride: usize,
+    k: usize,
+}
+
+// SAFETY: it is made of a slice that holds all rows and is read only.
+unsafe impl Send for Dense {}
+// SAFETY: likewise.
+unsafe impl Sync for Dense {}
+
+impl Dense {
+    /// `rows` rows of `k` numbers, `stride` apart, which `data` has to hold.
+    pub fn new(data: &[f32], rows: usize, stride: usize, k: usize) -> Dense {
+        let end = rows.checked_sub(1).and_then(|last| last.checked_mul(stride)?.checked_add(k));
+        assert!(rows == 0 || end.is_some_and(|end| end <= data.len()), "{rows} rows of {k} in {}", data.len());
+        Dense { at: data.as_ptr(), stride, k }
+    }
+}
+
+// SAFETY: `new` has checked that all rows lie in the slice.
+unsafe impl Rows for Dense {
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn each(&self) -> usize {
+        self.k
+    }
+    #[inline(always)]
+    fn at(&self, row: usize, _: usize) -> *const f32 {
+        // Not `add`: a row past the last is never read, but its address may be taken.
+        self.at.wrapping_add(row * self.stride)
+    }
+}
+
+/// A tile of `R` rows and `V` vectors of columns of the product: the rows from `row` on times the panel at `b`.
+///
+/// # Safety
+/// The rows exist, and the panel has as many rows of `V` vectors as the rows have numbers.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd, A: Rows, const R: usize, const V: usize>(
+    s: S,
+    rows: &A,
+    row: usize,
+    mut b: *const f32,
+) -> [[S::F; V]; R] {
+    let mut sums = [[s.zero(); V]; R];
+    for tap in 0..rows.taps() {
+        let a: [*const f32; R] = std::array::from_fn(|r| rows.at(row + r, tap));
+        for i in 0..rows.each() {
+            // SAFETY: number `i` of the stretch, and the panel's row for it.
+            unsafe {
+                let right: [S::F; V] = std::array::from_fn(|v| s.load(b.add(v * S::LANES)));
+                b = b.add(V * S::LANES);
+                for r in 0..R {
+                    let left = s.splat(*a[r].add(i));
+                    for v in 0..V {
+                        sums[r][v] = s.mul_add(left, right[v], sums[r][v]);
+                    }
+                }
+            }
+        }
+    }
+    sums
+}
