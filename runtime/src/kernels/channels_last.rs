@@ -12,7 +12,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               of conv.1",
         f64: conv,
         f32: conv,
-        cpu: None,
+        cpu: Some(&crate::cpu::conv::CONV_LAST),
     },
     Kernel {
         name: "max_pool_last.1",

@@ -10,7 +10,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               the absolute value of that",
         f64: householder,
         f32: householder,
-        cpu: None,
+        cpu: Some(&crate::cpu::han::HOUSEHOLDER),
     },
     Kernel {
         name: "han_stack.1",
@@ -18,7 +18,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               next; x any shape; u and b hold the numbers of all layers in a row",
         f64: stack,
         f32: stack,
-        cpu: None,
+        cpu: Some(&crate::cpu::han::STACK),
     },
 ];
 
@@ -67,7 +67,7 @@ fn stack<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Faul
 }
 
 /// u / ‖u‖, or zero where u is; scaled first, so that squares neither overflow nor vanish.
-fn unit<R: Real>(u: &[R]) -> Vec<R> {
+pub(crate) fn unit<R: Real>(u: &[R]) -> Vec<R> {
     let largest = u.iter().fold(0.0f64, |m, u| m.max(u.f64().abs()));
     if largest == 0.0 {
         return vec![R::ZERO; u.len()];

@@ -2,8 +2,10 @@
 
 use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
+pub(crate) use householder::unit;
 pub(crate) use nonlinear::{gelu, gelu_tanh};
 pub(crate) use support::{offset, spreads};
+pub(crate) use window::{Axis, Window};
 
 mod attention;
 mod broadcast;

@@ -8,7 +8,7 @@ use crate::plan::Params;
 
 /// One spatial axis under a sliding window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     pub input: usize,
     pub output: usize,
     pub kernel: usize,
@@ -20,7 +20,7 @@ pub(super) struct Axis {
 
 /// Three axes, the missing ones of size 1 in front.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     pub axes: [Axis; 3],
 }
 
@@ -48,7 +48,7 @@ impl Axis {
     }
 
     /// The kernel positions that are inside the input for output position `o`.
-    fn taps(&self, o: usize) -> Range<usize> {
+    pub fn taps(&self, o: usize) -> Range<usize> {
         self.before(o, 0)..self.before(o, self.input as i64)
     }
 

@@ -9,12 +9,16 @@ use super::super::simd::Simd;
 /// From [`Rows::at`] of every row below the number of rows that a product is made of, and every tap, `each` numbers can be
 /// read.
 pub(crate) unsafe trait Rows: Copy + Send + Sync {
+    /// What is worked out once for a row.
+    type Row: Copy;
     /// Stretches of a row.
     fn taps(&self) -> usize;
     /// Numbers of a stretch.
     fn each(&self) -> usize;
-    /// Where stretch `tap` of row `row` begins.
-    fn at(&self, row: usize, tap: usize) -> *const f32;
+    /// A row by its number.
+    fn row(&self, row: usize) -> Self::Row;
+    /// Where stretch `tap` of a row begins.
+    fn at(&self, row: Self::Row, tap: usize) -> *const f32;
 }
 
 /// Rows that lie one behind the other, `stride` numbers apart.
@@ -41,6 +45,7 @@ impl Dense {
 
 // SAFETY: `new` has checked that all rows lie in the slice.
 unsafe impl Rows for Dense {
+    type Row = *const f32;
     #[inline(always)]
     fn taps(&self) -> usize {
         1
@@ -50,7 +55,11 @@ unsafe impl Rows for Dense {
         self.k
     }
     #[inline(always)]
-    fn at(&self, row: usize, _: usize) -> *const f32 {
+    fn at(&self, row: *const f32, _: usize) -> *const f32 {
+        row
+    }
+    #[inline(always)]
+    fn row(&self, row: usize) -> *const f32 {
         // Not `add`: a row past the last is never read, but its address may be taken.
         self.at.wrapping_add(row * self.stride)
     }
@@ -68,8 +77,9 @@ pub(super) unsafe fn tile<S: Simd, A: Rows, const R: usize, const V: usize>(
     mut b: *const f32,
 ) -> [[S::F; V]; R] {
     let mut sums = [[s.zero(); V]; R];
+    let lines: [A::Row; R] = std::array::from_fn(|r| rows.row(row + r));
     for tap in 0..rows.taps() {
-        let a: [*const f32; R] = std::array::from_fn(|r| rows.at(row + r, tap));
+        let a: [*const f32; R] = std::array::from_fn(|r| rows.at(lines[r], tap));
         for i in 0..rows.each() {
             // SAFETY: number `i` of the stretch, and the panel's row for it.
             unsafe {

@@ -1,0 +1,146 @@
+//! Layers along the last axis: some rows at a time, which stay in the cache through all layers.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use super::super::simd::{Simd, Task};
+use super::super::{Source, Target};
+use super::Layer;
+
+/// Rows of a tile.
+const TILE: usize = 8;
+
+/// The tiles of so many rows.
+pub(super) fn count(rows: usize) -> usize {
+    rows.div_ceil(TILE)
+}
+
+/// Some tiles of a matrix [rows, n].
+pub(super) struct Tiles<'a> {
+    pub layers: &'a [Layer],
+    pub tiles: Range<usize>,
+    pub rows: usize,
+    pub n: usize,
+    pub x: Source,
+    pub y: Target,
+}
+
+impl Task for Tiles<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (mut row, end) = (self.tiles.start * TILE, (self.tiles.end * TILE).min(self.rows));
+        while end - row >= TILE && S::ROWS >= TILE {
+            self.rows::<S, TILE>(s, row);
+            row += TILE;
+        }
+        while end - row >= 4 {
+            self.rows::<S, 4>(s, row);
+            row += 4;
+        }
+        while row < end {
+            self.rows::<S, 1>(s, row);
+            row += 1;
+        }
+    }
+}
+
+/// Rows on their way through a layer.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    layer: &'a Layer,
+    next: Option<&'a Layer>,
+    from: *const f32,
+    to: *mut f32,
+    n: usize,
+}
+
+impl Tiles<'_> {
+    /// `R` rows through all layers.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(&self, s: S, row: usize) {
+        let (mut from, to) = (self.x.0.wrapping_add(row * self.n), self.y.at.wrapping_add(row * self.n));
+        // SAFETY: `x` and `y` have the rows from `row` to `row + R`, of n numbers; vectors of layers have n or more.
+        unsafe {
+            let mut products = dots::<S, R>(s, &self.layers[0].v, from, self.n);
+            for (i, layer) in self.layers.iter().enumerate() {
+                let pass = Pass { layer, next: self.layers.get(i + 1), from, to, n: self.n };
+                products = match (layer.abs, pass.next.is_some()) {
+                    (true, true) => through::<S, R, true, true>(s, pass, products),
+                    (true, false) => through::<S, R, true, false>(s, pass, products),
+                    (false, true) => through::<S, R, false, true>(s, pass, products),
+                    (false, false) => through::<S, R, false, false>(s, pass, products),
+                };
+                from = to.cast_const();
+            }
+        }
+    }
+}
+
+/// v·x of `R` rows.
+///
+/// # Safety
+/// There are `R` rows of `n` numbers, and v has as many, filled up to whole vectors.
+#[inline(always)]
+unsafe fn dots<S: Simd, const R: usize>(s: S, v: &[f32], x: *const f32, n: usize) -> [f32; R] {
+    let mut sums = [s.zero(); R];
+    let whole = n - n % S::LANES;
+    unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            let v = s.load(v.as_ptr().add(i));
+            for (r, sum) in sums.iter_mut().enumerate() {
+                *sum = s.mul_add(s.load(x.add(r * n + i)), v, *sum);
+            }
+        }
+        if whole < n {
+            let v = s.load(v.as_ptr().add(whole));
+            for (r, sum) in sums.iter_mut().enumerate() {
+                *sum = s.mul_add(s.load_part(x.add(r * n + whole), n - whole), v, *sum);
+            }
+        }
+    }
+    sums.map(|sum| s.sum(sum))
+}
+
+/// Takes `R` rows through a layer, given their products with its vector; their products with the next one's.
+///
+/// # Safety
+/// As of [`dots`], for both places; they are the same or apart.
+#[inline(always)]
+unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
+    s: S,
+    pass: Pass<'_>,
+    products: [f32; R],
+) -> [f32; R] {
+    let Pass { layer, next, from, to, n } = pass;
+    let twice = products.map(|product| s.splat(2.0 * product));
+    let (v, b) = (layer.v.as_ptr(), layer.b.as_ptr());
+    let next = next.map_or(v, |next| next.v.as_ptr());
+    let mut sums = [s.zero(); R];
+    let whole = n - n % S::LANES;
+    unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            let (v, b) = (s.load(v.add(i)), s.load(b.add(i)));
+            let next = if NEXT { s.load(next.add(i)) } else { v };
+            for r in 0..R {
+                let x = s.load(from.add(r * n + i));
+                let z = s.add(s.neg_mul_add(twice[r], v, x), b);
+                let z = if ABS { s.abs(z) } else { z };
+                s.store(to.add(r * n + i), z);
+                if NEXT {
+                    sums[r] = s.mul_add(z, next, sums[r]);
+                }
+            }
+        }
+        if whole < n {
+            let (v, b, next) = (s.load(v.add(whole)), s.load(b.add(whole)), s.load(next.add(whole)));
+            for r in 0..R {
+                let x = s.load_part(from.add(r * n + whole), n - whole);
+                let z = s.add(s.neg_mul_add(twice[r], v, x), b);
+                let z = if ABS { s.abs(z) } else { z };
+                s.store_part(to.add(r * n + whole), n - whole, z);
+                sums[r] = s.mul_add(z, next, sums[r]);
+            }
+        }
+    }
+    sums.map(|sum| s.sum(sum))
+}
