@@ -18,6 +18,7 @@ use crate::plan::Params;
 pub mod activation;
 pub(crate) mod arena;
 pub(crate) mod bind;
+mod broadcast;
 pub(crate) mod elementwise;
 pub(crate) mod fallback;
 pub(crate) mod gemm;
@@ -25,6 +26,7 @@ pub mod lanes;
 pub mod math;
 pub(crate) mod matmul;
 mod memory;
+pub(crate) mod nary;
 pub mod pool;
 pub mod simd;
 #[cfg(test)]
