@@ -18,11 +18,11 @@ macro_rules! activations {
             $($(#[$doc])* $name $({ $($p: f32),+ })?,)*
         }
 
-        mod maps {
+        pub(super) mod maps {
             use super::*;
             $(
                 #[derive(Clone, Copy)]
-                pub(super) struct $name { $($(pub $p: f32),+)? }
+                pub(in crate::cpu) struct $name { $($(pub $p: f32),+)? }
 
                 impl Map for $name {
                     #[inline(always)]

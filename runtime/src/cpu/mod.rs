@@ -27,8 +27,12 @@ pub mod math;
 pub(crate) mod matmul;
 mod memory;
 pub(crate) mod nary;
+pub(crate) mod norm;
+pub(crate) mod norm_channels;
 pub mod pool;
+pub(crate) mod reduce;
 pub mod simd;
+pub(crate) mod softmax;
 #[cfg(test)]
 pub(crate) mod testkit;
 
