@@ -18,11 +18,11 @@ macro_rules! activations {
             $($(#[$doc])* $name $({ $($p: f32),+ })?,)*
         }
 
-        mod maps {
+        pub(super) mod maps {
             use super::*;
             $(
                 #[derive(Clone, Copy)]
-                pub(super) struct $name { $($(pub $p: f32),+)? }
+                pub(in crate::cpu) struct $name { $($(pub $p: f32),+)? }
 
                 impl Map for $name {
                     #[inline(always)]
@@ -219,7 +219,8 @@ mod tests {
     fn our_own_names() {
         let x = [-3.0f32, -0.5, 0.0, 1.0, 7.0];
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-        let cases: &[(&str, fn(f64) -> f64)] = &[
+        type Case = (&'static str, fn(f64) -> f64);
+        let cases: &[Case] = &[
             ("relu6", |x| x.clamp(0.0, 6.0)),
             ("relu_squared", |x| Real::max(x, 0.0).powi(2)),
             ("abs", f64::abs),

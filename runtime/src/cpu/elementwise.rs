@@ -5,7 +5,7 @@ use super::{Cpu, Frame, Job, Reuse, Site, Target};
 use crate::kernel::Fault;
 
 /// Elements below which a second thread does not pay.
-const EACH: usize = 1 << 14;
+pub(super) const EACH: usize = 1 << 14;
 
 /// Stretches of elements that are computed by one thread each: as even as they come, and at least [`EACH`] long.
 pub(super) fn stretch(len: usize, threads: usize) -> usize {
@@ -100,7 +100,7 @@ pub(crate) static CLIP: Cpu = Cpu { bind: clip, reuse: Reuse::Memory(&[0]) };
 fn clip(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let bound = |i: usize, key: &str, open: f32| match site.opt(i) {
         None => Some(site.params.float(key).map_or(open, |x| x as f32)),
-        Some(operand) => operand.reals().filter(|x| x.len() == 1).map(|x| x[0]),
+        Some(operand) => operand.reals().filter(|x| x.len() == 1).and_then(|x| x.first().copied()),
     };
     let (lo, hi) = (bound(1, "min", f32::NEG_INFINITY), bound(2, "max", f32::INFINITY));
     match (lo, hi) {

@@ -79,12 +79,10 @@ pub fn ln<S: Simd>(s: S, x: S::F) -> S::F {
     let small = s.lt(x, s.splat(f32::MIN_POSITIVE));
     let (m, e) = s.split(s.select(small, s.mul(x, s.splat(16_777_216.0)), x));
     let y = ln_normal(s, (m, s.select(small, s.sub(e, s.splat(24.0)), e)));
-    let beyond = s.lt(s.splat(f32::MAX), x);
-    let y = s.select(beyond, x, y);
     let y = s.select(s.lt(x, s.splat(f32::from_bits(1))), s.splat(f32::NEG_INFINITY), y);
     let y = s.select(s.lt(x, s.zero()), s.splat(f32::NAN), y);
-    // Adding 0 x keeps what is not a number, of infinities it would make that: they have been chosen above.
-    s.add(y, s.select(beyond, s.zero(), s.mul(x, s.zero())))
+    let as_it_is = s.select(s.is_nan(x), s.splat(f32::INFINITY), x);
+    s.select(s.lt(s.splat(f32::MAX), as_it_is), x, y)
 }
 
 /// ln(1 + x) for x from 0 to 1, to 3 ULP.
@@ -140,7 +138,7 @@ fn erfc_far<S: Simd>(s: S, t: S::F) -> S::F {
         -3.883_964_4e-3,
         2.425_462_2e-2,
         -1.067_778_8e-1,
-        -6.348_466_9e-1,
+        -6.348_467e-1,
         -1.287_175_1e-1,
     ];
     exp(s, s.sub(s.mul(polynomial(s, t, c), t), t))

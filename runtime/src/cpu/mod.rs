@@ -18,6 +18,7 @@ use crate::plan::Params;
 pub mod activation;
 pub(crate) mod arena;
 pub(crate) mod bind;
+mod broadcast;
 pub(crate) mod conv;
 pub(crate) mod elementwise;
 pub(crate) mod fallback;
@@ -27,8 +28,13 @@ pub mod lanes;
 pub mod math;
 pub(crate) mod matmul;
 mod memory;
+pub(crate) mod nary;
+pub(crate) mod norm;
+pub(crate) mod norm_channels;
 pub mod pool;
+pub(crate) mod reduce;
 pub mod simd;
+pub(crate) mod softmax;
 #[cfg(test)]
 pub(crate) mod testkit;
 

@@ -3,13 +3,14 @@
 use std::cmp::Ordering;
 
 use super::{rows, same_len, single};
+use crate::cpu::softmax as cpu;
 use crate::dtype::DType;
 use crate::kernel::{Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 use crate::tensor::elements;
 
 pub(super) static KERNELS: &[Kernel] = rows! {
-    "softmax.1", "y = eˣ/Σeˣ along the parameter axis; parameter until (axis + 1): the axes up to there count as one", each, softmax;
-    "log_softmax.1", "y = x - ln Σeˣ along axis (until)", each, log_softmax;
+    "softmax.1", "y = eˣ/Σeˣ along the parameter axis; parameter until (axis + 1): the axes up to there count as one", each, softmax => cpu::SOFTMAX;
+    "log_softmax.1", "y = x - ln Σeˣ along axis (until)", each, log_softmax => cpu::LOG_SOFTMAX;
     "hardmax.1", "y = 1 at the first greatest x along axis (until), else 0", each, hardmax;
     "argmax.1", "y = place of the greatest x along axis; parameter last (a flag): of the last one", extreme, Ordering::Greater;
     "argmin.1", "y = place of the least x along axis; parameter last (a flag): of the last one", extreme, Ordering::Less;

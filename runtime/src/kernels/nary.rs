@@ -5,20 +5,21 @@ use std::cmp::Ordering;
 use super::broadcast::Walk;
 use super::nonlinear::{gelu, gelu_tanh};
 use super::{rows, same_len, single};
+use crate::cpu::nary as cpu;
 use crate::dtype::DType;
 use crate::kernel::{Arg, Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = rows! {
-    "add.1", "y = a + b", arithmetic, |a: R, b| a + b, |_, a: i64, b: i64| Some(a.wrapping_add(b));
-    "sub.1", "y = a - b", arithmetic, |a: R, b| a - b, |_, a: i64, b: i64| Some(a.wrapping_sub(b));
-    "mul.1", "y = a·b", arithmetic, |a: R, b| a * b, |_, a: i64, b: i64| Some(a.wrapping_mul(b));
-    "div.1", "y = a/b; of integers towards zero", arithmetic, |a: R, b| a / b, divide;
+    "add.1", "y = a + b", arithmetic, |a: R, b| a + b, |_, a: i64, b: i64| Some(a.wrapping_add(b)) => cpu::ADD;
+    "sub.1", "y = a - b", arithmetic, |a: R, b| a - b, |_, a: i64, b: i64| Some(a.wrapping_sub(b)) => cpu::SUB;
+    "mul.1", "y = a·b", arithmetic, |a: R, b| a * b, |_, a: i64, b: i64| Some(a.wrapping_mul(b)) => cpu::MUL;
+    "div.1", "y = a/b; of integers towards zero", arithmetic, |a: R, b| a / b, divide => cpu::DIV;
     "mod.1", "y = a - b·⌊a/b⌋, of b's sign", arithmetic, floor_rem, modulo;
     "fmod.1", "y = a - b·trunc(a/b), of a's sign", arithmetic, |a: R, b| a % b, remainder;
-    "prelu.1", "y = a, a·b where a is negative", arithmetic, |a: R, b| if a < R::ZERO { a * b } else { a }, prelu;
-    "pow.1", "y = aᵇ, any mixture of real and integer operands; the class of a and y is the same", pow;
-    "bias_gelu.1", "y = gelu(a + b)", reals, |a: R, b: R| gelu(a + b);
-    "bias_gelu_tanh.1", "y = gelu_tanh(a + b)", reals, |a: R, b: R| gelu_tanh(a + b);
+    "prelu.1", "y = a, a·b where a is negative", arithmetic, |a: R, b| if a < R::ZERO { a * b } else { a }, prelu => cpu::PRELU;
+    "pow.1", "y = aᵇ, any mixture of real and integer operands; the class of a and y is the same", pow => cpu::POW;
+    "bias_gelu.1", "y = gelu(a + b)", reals, |a: R, b: R| gelu(a + b) => cpu::BIAS_GELU;
+    "bias_gelu_tanh.1", "y = gelu_tanh(a + b)", reals, |a: R, b: R| gelu_tanh(a + b) => cpu::BIAS_GELU_TANH;
     "bitand.1", "y = a & b, bit by bit", integers, |_, a: i64, b: i64| Some(a & b);
     "bitor.1", "y = a | b, bit by bit", integers, |_, a: i64, b: i64| Some(a | b);
     "bitxor.1", "y = a ^ b, bit by bit", integers, |_, a: i64, b: i64| Some(a ^ b);
@@ -33,10 +34,10 @@ pub(super) static KERNELS: &[Kernel] = rows! {
     "less.1", "y = 1 where a < b", compare, |o| o == Some(Ordering::Less);
     "less_equal.1", "y = 1 where a ≤ b", compare, |o| matches!(o, Some(Ordering::Less | Ordering::Equal));
     "where.1", "y = a where c is not 0, else b; operands c, a, b", choose;
-    "max.1", "y = the greatest of all operands", fold, Real::max, |u, a, b| if below(u, a, b) { b } else { a };
-    "min.1", "y = the least of all operands", fold, Real::min, |u, a, b| if below(u, b, a) { b } else { a };
-    "sum.1", "y = the sum of all operands", fold, |a: R, b| a + b, |_, a: i64, b: i64| a.wrapping_add(b);
-    "mean.1", "y = the mean of all operands", mean;
+    "max.1", "y = the greatest of all operands", fold, Real::max, |u, a, b| if below(u, a, b) { b } else { a } => cpu::MAX;
+    "min.1", "y = the least of all operands", fold, Real::min, |u, a, b| if below(u, b, a) { b } else { a } => cpu::MIN;
+    "sum.1", "y = the sum of all operands", fold, |a: R, b| a + b, |_, a: i64, b: i64| a.wrapping_add(b) => cpu::ADD;
+    "mean.1", "y = the mean of all operands", mean => cpu::MEAN;
 };
 
 /// An operation on integers: whether they are `u64` in their bit pattern, and both; `None` where there is no result.

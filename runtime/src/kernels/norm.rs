@@ -1,6 +1,7 @@
 //! Normalisations.
 
 use super::support::{around, axis, ensure, result, spread};
+use crate::cpu::{norm, norm_channels};
 use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = &[
@@ -11,7 +12,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               0 y, 1 and 2 momentum old + (1 - momentum) new of mean and var, 3 and 4 new are handed out",
         f64: batch_norm,
         f32: batch_norm,
-        cpu: None,
+        cpu: Some(&norm_channels::BATCH_NORM),
     },
     Kernel {
         name: "layer_norm.1",
@@ -19,7 +20,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               of 0 y, 1 mean, 2 1 / sqrt(var + epsilon) are handed out",
         f64: layer_norm,
         f32: layer_norm,
-        cpu: None,
+        cpu: Some(&norm::LAYER_NORM),
     },
     Kernel {
         name: "skip_layer_norm.1",
@@ -27,7 +28,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               result 3 is the sum",
         f64: skip_layer_norm,
         f32: skip_layer_norm,
-        cpu: None,
+        cpu: Some(&norm::SKIP_LAYER_NORM),
     },
     Kernel {
         name: "group_norm.1",
@@ -35,7 +36,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               then scale and b, each with one number a channel or a group",
         f64: group_norm,
         f32: group_norm,
-        cpu: None,
+        cpu: Some(&norm_channels::GROUP_NORM),
     },
 ];
 

@@ -3,19 +3,20 @@
 use super::broadcast::Walk;
 use super::nary::below;
 use super::{rows, same_len, single};
+use crate::cpu::reduce as cpu;
 use crate::dtype::DType;
 use crate::kernel::{Arg, Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 use crate::tensor::elements;
 
 pub(super) static KERNELS: &[Kernel] = rows! {
-    "reduce_sum.1", "y = Σx over the parameter axes, a list; y has size 1 there or lacks them", exact, R::ZERO, |a, x| a + x, ADD;
+    "reduce_sum.1", "y = Σx over the parameter axes, a list; y has size 1 there or lacks them", exact, R::ZERO, |a, x| a + x, ADD => cpu::SUM;
     "reduce_prod.1", "y = Πx over axes", exact, R::ONE, |a, x| a * x, Integers(|_| 1, |_, a, x| a.wrapping_mul(x));
-    "reduce_max.1", "y = the greatest x over axes", exact, -R::INFINITY, Real::max, Integers(least, |u, a, x| if below(u, a, x) { x } else { a });
-    "reduce_min.1", "y = the least x over axes", exact, R::INFINITY, Real::min, Integers(greatest, |u, a, x| if below(u, x, a) { x } else { a });
-    "reduce_l1.1", "y = Σ|x| over axes", exact, R::ZERO, |a, x: R| a + x.abs(), Integers(|_| 0, |u, a, x| a.wrapping_add(if u { x } else { x.wrapping_abs() }));
-    "reduce_sum_square.1", "y = Σx² over axes", exact, R::ZERO, |a, x| a + x * x, Integers(|_| 0, |_, a, x| a.wrapping_add(x.wrapping_mul(x)));
-    "reduce_mean.1", "y = the mean of x over axes", real, |a, x| a + x, |sum, count| sum / count;
-    "reduce_l2.1", "y = √Σx² over axes", real, |a, x| a + x * x, |sum: R, _| sum.sqrt();
+    "reduce_max.1", "y = the greatest x over axes", exact, -R::INFINITY, Real::max, Integers(least, |u, a, x| if below(u, a, x) { x } else { a }) => cpu::MAX;
+    "reduce_min.1", "y = the least x over axes", exact, R::INFINITY, Real::min, Integers(greatest, |u, a, x| if below(u, x, a) { x } else { a }) => cpu::MIN;
+    "reduce_l1.1", "y = Σ|x| over axes", exact, R::ZERO, |a, x: R| a + x.abs(), Integers(|_| 0, |u, a, x| a.wrapping_add(if u { x } else { x.wrapping_abs() })) => cpu::L1;
+    "reduce_sum_square.1", "y = Σx² over axes", exact, R::ZERO, |a, x| a + x * x, Integers(|_| 0, |_, a, x| a.wrapping_add(x.wrapping_mul(x))) => cpu::SUM_SQUARE;
+    "reduce_mean.1", "y = the mean of x over axes", real, |a, x| a + x, |sum, count| sum / count => cpu::MEAN;
+    "reduce_l2.1", "y = √Σx² over axes", real, |a, x| a + x * x, |sum: R, _| sum.sqrt() => cpu::L2;
     "reduce_log_sum.1", "y = ln Σx over axes", real, |a, x| a + x, |sum: R, _| sum.ln();
     "reduce_log_sum_exp.1", "y = ln Σeˣ over axes", log_sum_exp;
 };

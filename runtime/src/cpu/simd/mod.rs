@@ -83,6 +83,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn split(self, a: Self::F) -> (Self::F, Self::F);
     /// Whether a < b; false where either is not a number.
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
+    /// Whether it is not a number.
+    fn is_nan(self, a: Self::F) -> Self::M;
     /// `a` where `m` holds, `b` elsewhere.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
     /// The sum of all lanes, in an order that depends on [`Simd::LANES`] alone.

@@ -106,6 +106,10 @@ impl Simd for Scalar {
         [a[0] < b[0], a[1] < b[1], a[2] < b[2], a[3] < b[3]]
     }
     #[inline(always)]
+    fn is_nan(self, a: V) -> [bool; 4] {
+        a.map(f32::is_nan)
+    }
+    #[inline(always)]
     fn select(self, m: [bool; 4], a: V, b: V) -> V {
         let pick = |i: usize| if m[i] { a[i] } else { b[i] };
         [pick(0), pick(1), pick(2), pick(3)]

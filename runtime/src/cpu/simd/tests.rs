@@ -39,6 +39,8 @@ impl Task for Everything<'_> {
             check("max", s.max(va, vb), &|a, b| if a > b { a } else { b });
             check("min", s.min(va, vb), &|a, b| if a < b { a } else { b });
             check("round", s.round(va), &|a, _| a.round_ties_even());
+            let nan = s.select(s.is_nan(va), vb, va);
+            check("is_nan", nan, &|a, b| if a.is_nan() { b } else { a });
             check("select", s.select(s.lt(va, vb), va, vb), &|a, b| if a < b { a } else { b });
             for n in 0..=S::LANES {
                 // SAFETY: `n` elements are read and written.

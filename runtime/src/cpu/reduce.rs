@@ -1,0 +1,289 @@
+//! Reductions over axes that are neighbours.
+
+use super::activation::maps::{Abs, Square};
+use super::elementwise::{EACH, stretches};
+use super::lanes::{Itself, Map, first};
+use super::simd::{Simd, Task};
+use super::{Cpu, Job, Reuse, Site, Source, Target};
+use crate::kernel::{Fault, Real};
+
+/// How numbers are joined.
+trait Reduction: Copy + Send + Sync + 'static {
+    /// What the reduction of no number is.
+    const START: f32;
+    /// `whole` with one more number.
+    fn join<S: Simd>(self, s: S, whole: S::F, x: S::F) -> S::F;
+    /// Two parts as one.
+    fn merge<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F;
+    /// All lanes as one.
+    fn lanes<S: Simd>(self, s: S, parts: S::F) -> f32;
+    /// What becomes of the whole of `count` numbers.
+    fn last(self, whole: f32, count: usize) -> f32;
+}
+
+/// last(Σ each(x), count)
+#[derive(Clone, Copy)]
+struct Sum<M> {
+    each: M,
+    last: fn(f32, usize) -> f32,
+}
+
+impl<M: Map + 'static> Reduction for Sum<M> {
+    const START: f32 = 0.0;
+
+    #[inline(always)]
+    fn join<S: Simd>(self, s: S, whole: S::F, x: S::F) -> S::F {
+        s.add(whole, self.each.apply(s, x))
+    }
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F {
+        s.add(a, b)
+    }
+    #[inline(always)]
+    fn lanes<S: Simd>(self, s: S, parts: S::F) -> f32 {
+        s.sum(parts)
+    }
+    #[inline(always)]
+    fn last(self, whole: f32, count: usize) -> f32 {
+        (self.last)(whole, count)
+    }
+}
+
+/// The greatest number, or the least; what is not a number wins.
+#[derive(Clone, Copy)]
+struct Extreme<const LEAST: bool>;
+
+impl<const LEAST: bool> Reduction for Extreme<LEAST> {
+    const START: f32 = if LEAST { f32::INFINITY } else { f32::NEG_INFINITY };
+
+    #[inline(always)]
+    fn join<S: Simd>(self, s: S, whole: S::F, x: S::F) -> S::F {
+        let extreme = if LEAST { s.min(whole, x) } else { s.max(whole, x) };
+        s.select(s.is_nan(whole), whole, extreme)
+    }
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F {
+        self.join(s, a, b)
+    }
+    #[inline(always)]
+    fn lanes<S: Simd>(self, s: S, parts: S::F) -> f32 {
+        let lanes = spread(s, parts);
+        let of = |a, b| if LEAST { Real::min(a, b) } else { Real::max(a, b) };
+        lanes[..S::LANES].iter().copied().fold(Self::START, of)
+    }
+    #[inline(always)]
+    fn last(self, whole: f32, _: usize) -> f32 {
+        whole
+    }
+}
+
+/// The lanes, at most 16 of them.
+#[inline(always)]
+fn spread<S: Simd>(s: S, x: S::F) -> [f32; 16] {
+    const { assert!(S::LANES <= 16) };
+    let mut lanes = [0.0; 16];
+    // SAFETY: there is room for all lanes.
+    #[allow(unsafe_code)]
+    unsafe {
+        s.store(lanes.as_mut_ptr(), x);
+    }
+    lanes
+}
+
+/// Blocks of `length` rows of `inner` numbers, reduced to one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Blocks {
+    length: usize,
+    inner: usize,
+}
+
+/// The results in `y`, which begins with number `start` of them.
+struct Reduce<R> {
+    reduction: R,
+    blocks: Blocks,
+    x: Source,
+    y: Target,
+    start: usize,
+}
+
+// SAFETY (of every block here): `bind` has checked that the operand has `length` times the numbers of the result, which
+// are this task's alone.
+#[allow(unsafe_code)]
+impl<R: Reduction> Task for Reduce<R> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Blocks { length, inner } = self.blocks;
+        let mut i = 0;
+        while i < self.y.len {
+            let (block, column) = ((self.start + i) / inner, (self.start + i) % inner);
+            let x = unsafe { self.x.0.add(block * length * inner + column) };
+            let y = unsafe { self.y.at.add(i) };
+            let count = S::LANES.min(inner - column).min(self.y.len - i);
+            match inner {
+                1 => unsafe { *y = self.row(s, x) },
+                _ => unsafe { self.columns(s, x, y, count) },
+            }
+            i += count;
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+impl<R: Reduction> Reduce<R> {
+    #[inline(always)]
+    fn merge<S: Simd>(&self, s: S, [a, b, c, d]: [S::F; 4]) -> S::F {
+        self.reduction.merge(s, self.reduction.merge(s, a, b), self.reduction.merge(s, c, d))
+    }
+
+    /// Of `length` neighbours.
+    #[inline(always)]
+    unsafe fn row<S: Simd>(&self, s: S, x: *const f32) -> f32 {
+        let (n, r) = (self.blocks.length, self.reduction);
+        let mut parts = [s.splat(R::START); 4];
+        let mut i = 0;
+        while i + 4 * S::LANES <= n {
+            for (k, part) in parts.iter_mut().enumerate() {
+                *part = r.join(s, *part, unsafe { s.load(x.add(i + k * S::LANES)) });
+            }
+            i += 4 * S::LANES;
+        }
+        while i < n {
+            let count = S::LANES.min(n - i);
+            let joined = r.join(s, parts[0], unsafe { s.load_part(x.add(i), count) });
+            parts[0] = s.select(first(s, count), joined, parts[0]);
+            i += count;
+        }
+        r.last(r.lanes(s, self.merge(s, parts)), n)
+    }
+
+    /// Of `count` columns of `length` rows.
+    #[inline(always)]
+    unsafe fn columns<S: Simd>(&self, s: S, x: *const f32, y: *mut f32, count: usize) {
+        let (Blocks { length, inner }, r) = (self.blocks, self.reduction);
+        let mut parts = [s.splat(R::START); 4];
+        let mut k = 0;
+        while k + 4 <= length {
+            for (i, part) in parts.iter_mut().enumerate() {
+                *part = r.join(s, *part, unsafe { s.load_part(x.add((k + i) * inner), count) });
+            }
+            k += 4;
+        }
+        for k in k..length {
+            parts[0] = r.join(s, parts[0], unsafe { s.load_part(x.add(k * inner), count) });
+        }
+        for (i, whole) in spread(s, self.merge(s, parts)).iter().enumerate().take(count) {
+            unsafe { *y.add(i) = r.last(*whole, length) };
+        }
+    }
+}
+
+/// The blocks of a shape that `axes` are reduced of; `None` where kept and reduced axes take turns more often.
+fn blocks(shape: &[usize], axes: &[usize]) -> Result<Option<Blocks>, Fault> {
+    if let Some(axis) = axes.iter().find(|axis| **axis >= shape.len()) {
+        return Err(Fault(format!("there is no axis {axis}")));
+    }
+    let mut runs: Vec<(bool, usize)> = Vec::new();
+    for (axis, &size) in shape.iter().enumerate().filter(|(_, size)| **size != 1) {
+        match runs.last_mut() {
+            Some((reduced, all)) if *reduced == axes.contains(&axis) => *all *= size,
+            _ => runs.push((axes.contains(&axis), size)),
+        }
+    }
+    Ok(match runs[..] {
+        [] | [(false, _)] => Some(Blocks { length: 1, inner: 1 }),
+        [(true, length)] | [(false, _), (true, length)] => Some(Blocks { length, inner: 1 }),
+        [(true, length), (false, inner)] | [_, (true, length), (false, inner)] => Some(Blocks { length, inner }),
+        _ => None,
+    })
+}
+
+fn bind(site: &Site<'_>, reduction: impl Reduction) -> Result<Option<Job>, Fault> {
+    let (x, y, isa) = (site.arg(0)?, site.out(0)?, site.isa);
+    let axes = site.params.sizes("axes").ok_or_else(|| Fault::new("parameter axes is missing"))?;
+    if x.is_empty() || !site.is_real() {
+        return Ok(None);
+    }
+    let Some(blocks) = blocks(x.shape, &axes)? else { return Ok(None) };
+    if x.len() != y.len().saturating_mul(blocks.length) {
+        return Err(Fault(format!("{:?} without {axes:?} does not go into a result {:?}", x.shape, y.shape)));
+    }
+    let each = EACH.div_ceil(blocks.length).next_multiple_of(64);
+    Ok(Some(Job::new(move |frame| {
+        let x = frame.source(0);
+        stretches(frame, frame.target(0), each, |start, y| isa.run(Reduce { reduction, blocks, x, y, start }));
+        Ok(())
+    })))
+}
+
+/// CPU bodies of reductions.
+macro_rules! bodies {
+    ($($name:ident = $reduction:expr;)*) => {$(
+        #[doc = concat!("y = `", stringify!($reduction), "` over axes.")]
+        pub(crate) static $name: Cpu = Cpu { bind: |site| bind(site, $reduction), reuse: Reuse::Nothing };
+    )*};
+}
+
+bodies! {
+    SUM = Sum { each: Itself, last: |sum, _| sum };
+    MEAN = Sum { each: Itself, last: |sum, count| sum / count as f32 };
+    L1 = Sum { each: Abs {}, last: |sum, _| sum };
+    SUM_SQUARE = Sum { each: Square {}, last: |sum, _| sum };
+    L2 = Sum { each: Square {}, last: |sum, _| sum.sqrt() };
+    MAX = Extreme::<false>;
+    MIN = Extreme::<true>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testkit::Trial;
+    use super::*;
+
+    const KERNELS: [&str; 7] = [
+        "reduce_sum.1",
+        "reduce_mean.1",
+        "reduce_l1.1",
+        "reduce_sum_square.1",
+        "reduce_l2.1",
+        "reduce_max.1",
+        "reduce_min.1",
+    ];
+
+    fn over(kernel: &str, shape: &[usize], axes: &[i64], result: &[usize]) -> Trial {
+        Trial::new(kernel).noise(shape, 1).param("axes", axes.to_vec()).result(result)
+    }
+
+    #[test]
+    fn over_the_last_the_first_and_middle_axes() {
+        for kernel in KERNELS {
+            for n in [1, 3, 16, 63, 130] {
+                over(kernel, &[3, n], &[1], &[3, 1]).within(2e-6);
+                over(kernel, &[n, 5], &[0], &[5]).within(2e-6);
+                over(kernel, &[2, 7, n], &[1], &[2, n]).within(2e-6);
+            }
+            over(kernel, &[2, 4, 5, 19], &[1, 2], &[2, 1, 1, 19]).within(2e-6);
+            over(kernel, &[2, 19, 4, 5], &[2, 3], &[2, 19]).within(2e-6);
+            over(kernel, &[2, 3], &[0, 1], &[]).within(2e-6);
+            over(kernel, &[2, 1, 3], &[1], &[2, 3]).within(2e-6);
+            over(kernel, &[900, 50], &[1], &[900]).within(2e-6);
+            over(kernel, &[40, 2, 600], &[1], &[40, 600]).within(2e-6);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_wins() {
+        let x = [1.0, f32::NAN, 2.0, 3.0, f32::NEG_INFINITY, 5.0];
+        for kernel in ["reduce_max.1", "reduce_min.1"] {
+            Trial::new(kernel).real(&[2, 3], &x).param("axes", vec![1]).result(&[2]).exactly();
+            Trial::new(kernel).real(&[2, 3], &x).param("axes", vec![0]).result(&[3]).exactly();
+        }
+    }
+
+    #[test]
+    fn axes_that_take_turns_are_left() {
+        assert_eq!(blocks(&[2, 3, 4, 5], &[0, 2]), Ok(None));
+        assert_eq!(blocks(&[2, 3, 4, 5], &[1, 2]), Ok(Some(Blocks { length: 12, inner: 5 })));
+        over("reduce_sum.1", &[2, 3, 4, 5], &[1, 3], &[2, 4]).left_to_reference();
+        over("reduce_sum.1", &[2, 3], &[2], &[2, 3]).refused();
+        over("reduce_sum.1", &[2, 3], &[1], &[3]).refused();
+    }
+}
