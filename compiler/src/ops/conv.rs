@@ -30,7 +30,7 @@ const TRANSPOSE: &[AttrSpec] = &[
     attr("pads", Ints),
     attr("strides", Ints),
 ];
-const FUSED: &[AttrSpec] = &[
+pub(super) const FUSED: &[AttrSpec] = &[
     attr("activation", Str(None)),
     attr("activation_params", Floats),
     attr("auto_pad", Str(Some("NOTSET"))),
@@ -62,7 +62,8 @@ pub(super) static OPS: &[Op] = &[
         .infer(conv),
 ];
 
-fn group(node: &Node) -> Result<i64, String> {
+/// The number of groups, 1 by default.
+pub(super) fn group(node: &Node) -> Result<i64, String> {
     match node.int("group").unwrap_or(1) {
         group if group > 0 => Ok(group),
         group => Err(format!("group is {group}, it has to be positive")),
@@ -70,7 +71,7 @@ fn group(node: &Node) -> Result<i64, String> {
 }
 
 /// The window over the spatial axes, where the kernel's sizes are known.
-fn sliding(node: &Node, w: &[Dim]) -> Result<Option<Sliding>, String> {
+pub(super) fn sliding(node: &Node, w: &[Dim]) -> Result<Option<Sliding>, String> {
     let sizes: Option<Vec<i64>> = w[2..].iter().map(Dim::size).collect();
     let kernel = match (node.ints("kernel_shape"), sizes) {
         (Some(kernel), Some(sizes)) if kernel != sizes => {

@@ -5,6 +5,7 @@ use crate::op::Op;
 mod activation;
 mod attention;
 mod cast;
+mod channels_last;
 mod content;
 mod conv;
 mod einsum;
@@ -45,6 +46,7 @@ pub static FAMILIES: &[&[Op]] = &[
     linear::OPS,
     conv::OPS,
     pool::OPS,
+    channels_last::OPS,
     norm::OPS,
     householder::OPS,
     reshape::OPS,

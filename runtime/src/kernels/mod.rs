@@ -5,6 +5,7 @@ use crate::kernel::{Call, Fault, Kernel, Out, Real};
 mod attention;
 mod broadcast;
 mod cast;
+mod channels_last;
 mod conv;
 mod einsum;
 mod features;
@@ -39,6 +40,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     matmul::KERNELS,
     conv::KERNELS,
     pool::KERNELS,
+    channels_last::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
     householder::KERNELS,

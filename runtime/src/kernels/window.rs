@@ -131,12 +131,17 @@ impl Window {
 
     /// Calls `f` with the offsets in the input plane under the window of one output position.
     pub fn under(&self, output: usize, mut f: impl FnMut(usize)) {
+        self.taps(output, |_, offset| f(offset));
+    }
+
+    /// Calls `f` with (kernel element, offset in the input plane) under the window of one output position.
+    pub fn taps(&self, output: usize, mut f: impl FnMut(usize, usize)) {
         let [a, b, c] = &self.axes;
         let (x, y, z) = (output / c.output / b.output, output / c.output % b.output, output % c.output);
-        for i in a.taps(x).filter_map(|i| a.at(x, i)) {
-            for j in b.taps(y).filter_map(|j| b.at(y, j)) {
-                for k in c.taps(z).filter_map(|k| c.at(z, k)) {
-                    f((i * b.input + j) * c.input + k);
+        for (i, at_a) in a.taps(x).filter_map(|i| Some((i, a.at(x, i)?))) {
+            for (j, at_b) in b.taps(y).filter_map(|j| Some((j, b.at(y, j)?))) {
+                for (k, at_c) in c.taps(z).filter_map(|k| Some((k, c.at(z, k)?))) {
+                    f((i * b.kernel + j) * c.kernel + k, (at_a * b.input + at_b) * c.input + at_c);
                 }
             }
         }
