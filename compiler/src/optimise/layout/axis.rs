@@ -78,8 +78,7 @@ pub(super) fn along(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
         true => What::Same,
         false => What::Attrs(with_attr(node, "axis", Attr::Int(at)), old.then_some(13)),
     };
-    let mut inputs: Vec<_> = node.inputs.iter().map(|input| input.map(|value| walk.ordered(value))).collect();
-    inputs[0] = Some(marked.tensor);
+    let mut inputs = walk.operands(id, marked.tensor);
     if node.is("CumSum") {
         let constant = crate::ir::Constant::i64(&[], &[at]);
         inputs[1] = Some(walk.program.literal(constant));

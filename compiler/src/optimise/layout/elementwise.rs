@@ -33,7 +33,7 @@ fn operands(walk: &mut Walk<'_>, id: NodeId) -> Option<Vec<Held>> {
 }
 
 /// Brings operands that broadcast to `shape` into one order: their tensors, the shape of the result's tensor and its
-/// view. `None` where the elements may as well stand in order.
+/// view. `None` where the elements stand in order, unless memory has another shape than they.
 pub(super) fn combine(
     walk: &mut Walk<'_>,
     id: NodeId,
@@ -43,13 +43,26 @@ pub(super) fn combine(
     let factors = common(operands, shape)?;
     let result = View::new(factors.clone());
     let aligned: Vec<Operand> = operands.iter().map(|held| align(held, &factors)).collect::<Option<_>>()?;
-    let order = choose(walk, id, &aligned, &result)?;
+    let order = match common_memory(walk, &aligned, shape) {
+        true => (0..result.order().len()).collect(),
+        false => choose(walk, id, &aligned, &result)?,
+    };
     let view = result.ordered(order.clone());
     let groups = groups(walk, &aligned, &view)?;
     let sizes = result.factors();
     let out: Shape = groups.iter().map(|group| total(group.iter().map(|&f| &sizes[f]))).collect();
     let tensors = aligned.iter().map(|operand| place(walk, operand, &order, &groups, &sizes)).collect();
     Some((tensors, out, view))
+}
+
+/// Whether all operands that are not constant stand in order, in one shape that is not the result's.
+fn common_memory(walk: &Walk<'_>, operands: &[Operand], shape: &[Dim]) -> bool {
+    let count = operands.iter().map(|o| o.labels.len()).max().unwrap_or(0);
+    let computed = operands.iter().filter(|o| !walk.is_constant(o.held.tensor));
+    let mut shapes = computed.clone().map(|o| walk.program.shape(o.held.tensor));
+    let first = shapes.next().filter(|first| *first != shape && count > 0);
+    first.is_some_and(|first| shapes.all(|other| other == first))
+        && computed.clone().all(|o| o.labels.is_sorted() && o.labels.len() == count)
 }
 
 /// The factors of every axis of the result: fine enough for all operands.

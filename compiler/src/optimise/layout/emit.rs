@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::program::{Program, Source, Step, TensorId, What, permuted};
-use crate::ir::{Attr, Constant, Graph, NewNode, Node, NodeId, ValueId};
+use crate::ir::{Attr, Constant, Graph, NewNode, Node, ValueId};
 
 /// Replaces the nodes of the graph by the steps of the program.
 pub(super) fn emit(graph: &mut Graph, program: &Program) -> Result<(), String> {
     let ids = vec![None; program.tensors.len()];
-    let mut emitter = Emitter { graph, program, ids, replaced: Vec::new(), targets: BTreeMap::new() };
+    let mut emitter = Emitter { graph, program, ids, targets: BTreeMap::new() };
     for step in &program.steps {
         emitter.step(step)?;
     }
-    let replaced = emitter.replaced;
     let constants: Vec<_> = graph.values().filter(|(id, _)| graph.constant(*id).is_some()).map(|(id, _)| id).collect();
-    graph.sweep(replaced);
+    let nodes: Vec<_> = graph.nodes().map(|(id, _)| id).collect();
+    graph.sweep(nodes);
     constants.into_iter().for_each(|id| _ = graph.remove_unused_constant(id));
     Ok(())
 }
@@ -23,7 +23,6 @@ struct Emitter<'a> {
     graph: &'a mut Graph,
     program: &'a Program,
     ids: Vec<Option<ValueId>>,
-    replaced: Vec<NodeId>,
     /// Targets of reshapes.
     targets: BTreeMap<Vec<i64>, ValueId>,
 }
@@ -47,7 +46,6 @@ impl Emitter<'_> {
         }
         let inputs = self.with_target(step, inputs);
         let new = NewNode { inputs, ..self.node(step) };
-        self.replaced.extend(step.from);
         let outputs = step.outputs.iter().map(|output| output.map(|tensor| self.output(tensor))).collect();
         self.graph.add_node_making(new, outputs);
         Ok(())

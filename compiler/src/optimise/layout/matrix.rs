@@ -22,8 +22,7 @@ pub(super) fn apply(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     }
     let (tensor, mut sizes) = operand(walk, &held, last, node.is("Gemm"))?;
     *sizes.last_mut()? = shape[last].clone();
-    let mut inputs: Vec<_> = node.inputs.iter().map(|input| input.map(|value| walk.ordered(value))).collect();
-    inputs[0] = Some(tensor);
+    let inputs = walk.operands(id, tensor);
     let view = widened(&held.view, &shape);
     walk.compute(id, What::Same, inputs, sizes, view);
     Some(())

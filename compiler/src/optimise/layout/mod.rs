@@ -48,9 +48,7 @@ pub fn layout(graph: &mut Graph) -> Result<(), LayoutError> {
     if graph.version_of("") < OLDEST {
         return Ok(());
     }
-    let all: Vec<_> = graph.nodes().map(|(id, _)| id).collect();
-    graph.sweep(all);
-    let order = graph.order()?;
+    let order = walk::live(graph)?;
     let choices = search(graph, &order);
     let program = walk::walk(graph, &order, &choices);
     emit::emit(graph, &program).map_err(LayoutError::Constant)

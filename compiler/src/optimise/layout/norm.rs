@@ -56,7 +56,7 @@ fn weights(walk: &mut Walk<'_>, held: &Held, inner: &View, order: &[usize]) -> O
 /// The rule of norms over all but batch and channels, [N, C, ..]: these have to stand first in memory, the others in
 /// any order.
 pub(super) fn instance(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
-    let (node, held) = (walk.at(id), walk.operand(id, 0)?);
+    let held = walk.operand(id, 0)?;
     if held.view.is_plain() || held.view.axes().len() < 3 {
         return None;
     }
@@ -66,8 +66,8 @@ pub(super) fn instance(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     }
     let rest = total(&held.view.stored()[lead..]);
     let shape: Shape = held.view.shape().into_iter().take(2).chain([rest]).collect();
-    let mut inputs: Vec<_> = node.inputs.iter().map(|input| input.map(|value| walk.ordered(value))).collect();
-    inputs[0] = Some(walk.program.reshaped(walk.graph, held.tensor, &shape));
+    let tensor = walk.program.reshaped(walk.graph, held.tensor, &shape);
+    let inputs = walk.operands(id, tensor);
     walk.compute(id, What::Same, inputs, shape, held.view);
     Some(())
 }

@@ -28,8 +28,7 @@ pub(super) fn split(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let shapes: Vec<Shape> = (0..node.outputs.len()).map(|i| walk.result(id, i)).collect::<Option<_>>()?;
     let marked = blocks(walk, &held, &[axis])?;
     let at = marked.axis(1)?;
-    let mut inputs = vec![Some(marked.tensor)];
-    inputs.extend(node.inputs.iter().skip(1).map(|input| input.map(|value| walk.ordered(value))));
+    let inputs = walk.operands(id, marked.tensor);
     let mut outputs = Vec::new();
     for (value, shape) in node.outputs.iter().zip(&shapes) {
         let Some(value) = *value else { return None };
@@ -64,8 +63,7 @@ pub(super) fn slice(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let marked = blocks(walk, &held, &axes)?;
     let (sizes, view) = resized(&marked, &held, &axes, &shape)?;
     let places: Vec<i64> = (1..=axes.len()).map(|mark| marked.axis(mark)).collect::<Option<_>>()?;
-    let mut inputs: Vec<_> = node.inputs.iter().map(|input| input.map(|value| walk.ordered(value))).collect();
-    inputs[0] = Some(marked.tensor);
+    let mut inputs = walk.operands(id, marked.tensor);
     inputs.resize(inputs.len().max(4), None);
     inputs[3] = Some(walk.integers(dtype, &places)?);
     walk.compute(id, What::Same, inputs, sizes, view);

@@ -1,14 +1,14 @@
 //! The walk from inputs to outputs: every value is held as a tensor in memory and a view of it. Transposes and reshapes
 //! only change views; a rule computes on memory as it stands where it can, and asks for another order where it cannot.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hanc_runtime::DType;
 
 use super::program::{Program, Source, Step, TensorId, What};
 use super::view::{View, is_followed};
 use super::{axis, elementwise, matrix, movement, norm, parts, reduce, window};
-use crate::ir::{Attr, Constant, Dim, Graph, Node, NodeId, Shape, ValueId};
+use crate::ir::{Attr, Constant, CycleError, Dim, Graph, Node, NodeId, Shape, ValueId};
 
 /// Where a walk departs from doing everything as late as it can.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +67,31 @@ fn rule(node: &Node) -> Option<Rule> {
         _ if elementwise => elementwise::apply,
         _ => return None,
     })
+}
+
+/// The nodes whose results somebody needs, each behind what it reads. Nobody needs the target of a reshape.
+pub(super) fn live(graph: &Graph) -> Result<Vec<NodeId>, CycleError> {
+    let mut needed: HashSet<ValueId> = graph.outputs().iter().copied().collect();
+    let mut order = graph.order()?;
+    order.reverse();
+    order.retain(|&id| {
+        let node = graph.node(id);
+        let live = node.outputs.iter().flatten().any(|value| needed.contains(value));
+        let count = if moves_only(graph, node) { 1 } else { node.inputs.len() };
+        let read = node.inputs.iter().take(count).flatten().chain(&node.captures).filter(|_| live);
+        needed.extend(read);
+        live
+    });
+    order.reverse();
+    Ok(order)
+}
+
+/// Whether a node will be no more than another view of its first operand.
+fn moves_only(graph: &Graph, node: &Node) -> bool {
+    let followed =
+        |value: Option<ValueId>| value.and_then(|id| graph.value(id).shape.as_deref()).is_some_and(is_followed);
+    let moves = matches!(&*node.op_type, "Reshape" | "Squeeze" | "Unsqueeze") && node.domain.is_empty();
+    moves && followed(node.input(0)) && followed(node.output(0))
 }
 
 /// Computes the whole graph in this order of its nodes.
@@ -178,6 +203,12 @@ impl<'a> Walk<'a> {
         let place = |f: usize| held.view.order().iter().position(|other| *other == f).unwrap_or_default();
         let perm: Vec<_> = order.iter().map(|&f| place(f)).collect();
         self.program.arranged(self.graph, held.tensor, &held.view.stored(), &perm, shape)
+    }
+
+    /// This tensor as the first operand of a node, and its other operands in order.
+    pub fn operands(&mut self, id: NodeId, first: TensorId) -> Vec<Option<TensorId>> {
+        let others = self.at(id).inputs.iter().skip(1).map(|input| input.map(|value| self.ordered(value)));
+        std::iter::once(Some(first)).chain(others).collect()
     }
 
     /// Whether a tensor is constant.
