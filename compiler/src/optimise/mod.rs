@@ -1,0 +1,3 @@
+//! Optimisation: rewritings of a graph that keep what it computes.
+
+pub mod layout;
