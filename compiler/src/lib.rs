@@ -17,6 +17,7 @@ pub mod lower;
 pub mod onnx;
 pub mod op;
 mod ops;
+pub mod optimise;
 pub mod output;
 pub mod peer;
 pub mod samples;
