@@ -24,6 +24,7 @@ mod region;
 mod spellings;
 mod trace;
 
+pub(crate) use open::spell_out;
 pub use refusal::Refusal;
 
 /// What a block is.

@@ -93,7 +93,7 @@ fn norm_of(node: &Node) -> Option<&'static str> {
 }
 
 /// Spells a fused sum and norm out as additions and a norm; `None` (and nothing changed) where it hands out statistics.
-fn spell_out(graph: &mut Graph, id: NodeId) -> Option<Vec<NodeId>> {
+pub(crate) fn spell_out(graph: &mut Graph, id: NodeId) -> Option<Vec<NodeId>> {
     let node = graph.get(id)?.clone();
     let (a, b, gamma, output) = (node.input(0)?, node.input(1)?, node.input(2)?, node.output(0)?);
     let norm = norm_of(&node)?;

@@ -59,6 +59,12 @@ impl NewNode {
         self
     }
 
+    /// Of this opset version of its domain, whatever the graph's is.
+    pub fn opset(mut self, version: i64) -> NewNode {
+        self.version = Some(version);
+        self
+    }
+
     /// Right after this node, where the order is free.
     pub fn near(mut self, node: NodeId) -> NewNode {
         self.near = Some(node);

@@ -34,6 +34,12 @@ impl Node {
 }
 
 impl Constant {
+    /// A constant of reals, rounded to this type; `None` if it is no real type.
+    pub fn of_reals(dtype: DType, shape: &[usize], data: &[f64]) -> Option<Constant> {
+        let bytes = hanc_runtime::reference::decode::encode_reals(dtype, data)?;
+        Some(Constant::new(dtype, shape, bytes))
+    }
+
     /// A constant of integers of this type, wrapped to its width; `None` if it is no integer type.
     pub fn of_integers(dtype: DType, shape: &[usize], data: &[i64]) -> Option<Constant> {
         let bytes = hanc_runtime::reference::decode::encode_integers(dtype, data)?;

@@ -6,15 +6,20 @@ use std::collections::BTreeMap;
 use hanc_runtime::DType;
 
 use crate::eval;
-use crate::ir::{Attr, Constant, Graph, Node};
+use crate::ir::{Attr, Constant, Graph, NewNode, Node};
 
 /// Sample points: −7.5 … 7.5, denser than any kink that activations have is wide, and none of them at a kink.
 const STEPS: i32 = 121;
+
+/// Further sample points, of either sign: what functions that look alike between the others differ at, such as bounds
+/// far out or thresholds near 0.
+const PROBES: [f64; 15] = [1e-7, 1e-5, 1e-3, 0.01, 2.999, 3.001, 5.999, 6.001, 8.0, 20.0, 50.0, 1e3, 1e5, 1e10, 1e30];
 
 /// A function of one real variable, by its values at the sample points.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
     values: Vec<f64>,
+    probes: Vec<f64>,
     dtype: DType,
 }
 
@@ -32,6 +37,11 @@ fn points() -> impl Iterator<Item = f64> {
     (0..STEPS).map(|i| (f64::from(i) - f64::from(STEPS / 2)) * 0.125 + 0.03125)
 }
 
+/// The further sample points.
+fn probes() -> impl Iterator<Item = f64> {
+    PROBES.iter().flat_map(|t| [-t, *t])
+}
+
 impl Curve {
     /// f(t) = t
     pub fn identity() -> Curve {
@@ -40,15 +50,24 @@ impl Curve {
 
     /// The curve of a function.
     pub fn of(f: impl Fn(f64) -> f64) -> Curve {
-        Curve { values: points().map(f).collect(), dtype: DType::F64 }
+        let probes = probes().map(&f).collect();
+        Curve { values: points().map(f).collect(), probes, dtype: DType::F64 }
     }
 
     /// What an element-wise node makes of these operands.
     pub fn apply(node: &Node, opsets: &BTreeMap<String, i64>, operands: &[Option<Operand<'_>>]) -> Option<Curve> {
         let operands = operands.iter().map(|o| o.as_ref().map(Operand::constant)).collect();
         let result = eval::run_node(node, opsets, operands).ok()?.into_iter().next()?;
-        let values = result.reals()?;
-        (values.len() == points().count()).then_some(Curve { values, dtype: result.dtype })
+        let mut values = result.reals()?;
+        let whole = values.len() == points().count() + probes().count();
+        let probes = whole.then(|| values.split_off(points().count()))?;
+        Some(Curve { values, probes, dtype: result.dtype })
+    }
+
+    /// Whether it is the same function as another, up to rounding in single precision, wherever it was looked at.
+    pub fn agrees(&self, other: &Curve) -> bool {
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * (1.0 + b.abs());
+        self.all().zip(other.all()).all(near)
     }
 
     /// Whether it is a straight line.
@@ -73,6 +92,10 @@ impl Curve {
             .fold(0.0, |m: f64, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
     }
 
+    fn all(&self) -> impl Iterator<Item = &f64> {
+        self.values.iter().chain(&self.probes)
+    }
+
     /// f(t) / t at the first sample point, the slope far on the negative side of a piecewise-linear function.
     fn left_slope(&self) -> f64 {
         let (t, y) = (points().next().unwrap_or(-1.0), self.values.first().copied().unwrap_or(0.0));
@@ -85,12 +108,12 @@ impl Operand<'_> {
         match self {
             Operand::Number(x) => Constant::new(DType::F64, &[], x.to_le_bytes().to_vec()),
             Operand::Curve(curve) if curve.dtype == DType::Bool => {
-                let bytes: Vec<u8> = curve.values.iter().map(|x| u8::from(*x != 0.0)).collect();
-                Constant::new(DType::Bool, &[curve.values.len()], bytes)
+                let bytes: Vec<u8> = curve.all().map(|x| u8::from(*x != 0.0)).collect();
+                Constant::new(DType::Bool, &[bytes.len()], bytes)
             }
             Operand::Curve(curve) => {
-                let bytes: Vec<u8> = curve.values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                Constant::new(DType::F64, &[curve.values.len()], bytes)
+                let bytes: Vec<u8> = curve.all().flat_map(|x| x.to_le_bytes()).collect();
+                Constant::new(DType::F64, &[bytes.len() / 8], bytes)
             }
         }
     }
@@ -168,8 +191,13 @@ pub fn named(op_type: &str, parameters: &[f32]) -> Option<Curve> {
     }
     let names = ["alpha", "beta"].iter().zip(parameters);
     let attrs = names.map(|(name, value)| ((*name).to_owned(), Attr::Float(*value))).collect();
+    operand_curve(&eval::free("", op_type, attrs))
+}
+
+/// The curve of a node of one operand, which it lacks yet.
+pub(crate) fn operand_curve(new: &NewNode) -> Option<Curve> {
     let mut graph = Graph::new("curve", [(String::new(), 20)].into());
-    let (id, _) = graph.add_node(eval::free("", op_type, attrs), &[""]);
+    let (id, _) = graph.add_node(new.clone(), &[""]);
     Curve::apply(graph.node(id), &graph.opsets, &[Some(Operand::Curve(&Curve::identity()))])
 }
 
@@ -183,6 +211,21 @@ mod tests {
             assert_eq!(activation(&curve), name);
             assert!(!curve.is_affine(), "{name}");
         }
+    }
+
+    #[test]
+    fn functions_that_differ_anywhere_do_not_agree() {
+        let relu = named("Relu", &[]).unwrap();
+        assert!(relu.agrees(&Curve::of(|t| 0.5 * (t + t.abs()))));
+        for (op_type, parameters) in [("Clip", &[0.0, 20.0][..]), ("Clip", &[0.0, 1e9]), ("ThresholdedRelu", &[0.001])]
+        {
+            let other = named(op_type, parameters).unwrap();
+            assert_eq!(activation(&other), "relu");
+            assert!(!other.agrees(&relu), "{op_type} {parameters:?}");
+        }
+        let half = Curve::of(|t| 0.5 * t * (1.0 + (0.797_851_6 * (t + 0.044_708 * t.powi(3))).tanh()));
+        assert_eq!(activation(&half), "gelu_tanh");
+        assert!(!half.agrees(&named("Gelu", &[]).unwrap()));
     }
 
     #[test]

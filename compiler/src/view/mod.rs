@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 pub use atoms::{Atom, Atoms, Layout};
+pub(crate) use curve::operand_curve;
 pub use curve::{Curve, activation};
 
 use crate::ir::{Constant, Graph, NodeId, ValueId};

@@ -13,9 +13,10 @@
 //! A type is a dtype with a shape in brackets; one of unknown rank has no brackets, one of unknown dtype is `?`. The
 //! elements of a constant stand in braces, as `splat(x)`, or as the bytes in `hex"…"`. Names that are no plain word
 //! are quoted: `%"onnx::MatMul_164"`. An absent operand or result is `_`. A node ends with what it has of
-//! `captures(%a)`, `@"name"` and `!index` in the file; constants may have the index as well. Model-local functions
-//! stand before everything else as `function local.Name(attribute, other = 1) { … }`. Elements found by inference
-//! and node ids are not part of the form.
+//! `captures(%a)`, `opset 20` where it is not the graph's, `@"name"` and `!index` in the file; constants may have the
+//! index as well. Model-local functions stand before everything else as
+//! `function local.Name(attribute, other = 1) { … }`. Elements found by inference and node ids are not part of the
+//! form.
 
 mod lex;
 mod parse;

@@ -269,9 +269,10 @@ impl Parser<'_> {
             self.expect('(')?;
             captures = self.list(')', |parser| Ok(scope.value(&parser.value_name()?)))?;
         }
+        let version = if self.keyword("opset")? { Some(self.number("a version")?) } else { None };
         let name = if self.mark('@')? { self.text("the node's name")? } else { String::new() };
         let origin = self.origin()?;
-        let new = NewNode { domain, op_type, overload, name, inputs, attrs, captures, origin, ..NewNode::default() };
+        let new = NewNode { domain, op_type, overload, name, inputs, attrs, version, captures, origin, near: None };
         scope.graph.add_node_making(new, outputs);
         Ok(())
     }

@@ -126,6 +126,9 @@ impl Printer {
             self.list(&node.captures, |printer, id| name(&mut printer.text, graph, *id));
             self.text.push(')');
         }
+        if let Some(version) = node.version {
+            let _ = write!(self.text, " opset {version}");
+        }
         if !node.name.is_empty() {
             self.text.push_str(" @");
             quoted(&mut self.text, node.name.as_bytes());

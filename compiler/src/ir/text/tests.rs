@@ -26,6 +26,7 @@ const %"no type" = i64[2] {-1, 8}
 %loop = If(%g) {else_branch = graph, empty = floats[], then_branch = graph} captures(%h, %w)
 %l = local.Leaky(%loop) {slope = bits(7fc00001)}
 %odd = "a domain"."an op":"overload"(%l) {"a key" = $ref, sparse = opaque, value = u8[1] {255}}
+%new = Gelu(%h) opset 20 @"young"
 = Sink(%odd)
 out %h, %odd
 "#;
