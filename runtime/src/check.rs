@@ -1,14 +1,23 @@
 //! Proves that a plan fits together before it runs: what a file says of one is data to be checked.
 
+use std::fmt;
+
 use crate::dtype::Class;
 use crate::kernel;
 use crate::plan::{Extent, Plan, Port, Role, Slot, Step, Weights};
 use crate::tensor::elements;
 
 /// A plan that does not fit together.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the plan is broken: {0}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanError(pub String);
+
+impl std::error::Error for PlanError {}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the plan is broken: {}", self.0)
+    }
+}
 
 impl Plan {
     /// Checks the plan with its weights: slots and symbols exist, types are computed with, kernels are known, every

@@ -12,6 +12,7 @@ mod error;
 pub mod kernel;
 mod kernels;
 mod model;
+mod narrow;
 pub mod plan;
 mod real;
 pub mod reference;
