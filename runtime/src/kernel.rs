@@ -160,6 +160,12 @@ pub fn find(name: &str) -> Option<&'static Kernel> {
     KERNELS.iter().copied().flatten().find(|kernel| kernel.name == name)
 }
 
+/// Names of every version of a kernel, whatever the version in `name`.
+pub fn versions(name: &str) -> Vec<&'static str> {
+    let stem = |name: &str| name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
+    all().map(|kernel| kernel.name).filter(|known| stem(known) == stem(name)).collect()
+}
+
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
     KERNELS.iter().copied().flatten()
