@@ -94,6 +94,20 @@ impl Weight {
 /// The weights of a plan by slot.
 pub type Weights = std::collections::BTreeMap<usize, Weight>;
 
+impl Plan {
+    /// An input or output with its type and sizes, `x f32[N, 49]`.
+    pub fn describe(&self, port: &Port) -> String {
+        let symbol = |at: usize| self.symbols.get(at).map_or("?", String::as_str);
+        let size = |extent: &Extent| match extent.symbol {
+            None => extent.factor.to_string(),
+            Some(at) if extent.factor == 1 => symbol(at).to_owned(),
+            Some(at) => format!("{}*{}", extent.factor, symbol(at)),
+        };
+        let Some(slot) = self.slots.get(port.slot) else { return port.name.clone() };
+        format!("{} {}[{}]", port.name, slot.dtype, slot.shape.iter().map(size).collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl Params {
     /// No parameters.
     pub fn new() -> Params {
