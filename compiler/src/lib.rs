@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod cli;
 pub mod compare;
+pub mod compile;
 pub mod convert;
 pub mod count;
 mod docs;

@@ -2,7 +2,7 @@
 
 use hanc_runtime::plan::{self, Params, Plan, Role, Slot, Step, Weight, Weights};
 use hanc_runtime::reference::decode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::infer;
@@ -152,6 +152,10 @@ pub fn lower(graph: &Graph, taps: &[ValueId]) -> Result<Lowered, LowerError> {
 struct Builder<'a> {
     graph: &'a Graph,
     taps: &'a [ValueId],
+    /// Values that a call or the caller reads. Shape arithmetic that nothing but shapes depends on is not among them.
+    read: BTreeSet<ValueId>,
+    /// The calls of nodes whose results are read.
+    calls: BTreeMap<NodeId, (Call, Vec<usize>)>,
     slots: BTreeMap<ValueId, usize>,
     plan: Plan,
     weights: Weights,
@@ -159,7 +163,15 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(graph: &'a Graph, taps: &'a [ValueId]) -> Self {
-        Builder { graph, taps, slots: BTreeMap::new(), plan: Plan::default(), weights: Weights::new() }
+        Builder {
+            graph,
+            taps,
+            read: graph.outputs().iter().chain(taps).copied().collect(),
+            calls: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            plan: Plan::default(),
+            weights: Weights::new(),
+        }
     }
 
     fn run(mut self) -> Result<Lowered, LowerError> {
@@ -172,8 +184,11 @@ impl<'a> Builder<'a> {
             let port = self.port(id).map_err(|message| self.value_error(id, message))?;
             self.plan.inputs.push(port);
         }
+        for &id in order.iter().rev() {
+            self.choose(id).map_err(|message| self.node_error(id, message))?;
+        }
         for id in order {
-            self.node(id).map_err(|message| self.node_error(id, message))?;
+            self.emit(id).map_err(|message| self.node_error(id, message))?;
         }
         for &id in self.graph.outputs().iter().chain(self.taps) {
             let port = self.port(id).map_err(|message| self.value_error(id, message))?;
@@ -182,16 +197,11 @@ impl<'a> Builder<'a> {
         Ok(Lowered { plan: self.plan, weights: self.weights })
     }
 
-    fn node(&mut self, id: NodeId) -> Result<(), String> {
+    /// Chooses the call of a node whose results are read, and notes what the call reads.
+    fn choose(&mut self, id: NodeId) -> Result<(), String> {
         let node = self.graph.node(id);
-        let live = |v: &&ValueId| self.is_read(**v);
-        let known = node
-            .outputs
-            .iter()
-            .flatten()
-            .filter(live)
-            .all(|v| self.graph.literal(*v).is_some() || self.known(*v).is_some());
-        if known {
+        let read = node.outputs.iter().flatten().filter(|v| self.read.contains(v));
+        if read.into_iter().all(|v| self.graph.literal(*v).is_some() || self.known(*v).is_some()) {
             return Ok(());
         }
         let op = node.op.ok_or("this operator is not known to hanc")?;
@@ -201,7 +211,15 @@ impl<'a> Builder<'a> {
             Lower::Known => return Err("the result has to be known before the model runs".into()),
             Lower::Never(reason) => return Err(reason.into()),
         };
-        let operands = call.operands.unwrap_or_else(|| (0..node.inputs.len()).collect());
+        let operands = call.operands.clone().unwrap_or_else(|| (0..node.inputs.len()).collect());
+        self.read.extend(operands.iter().filter_map(|&i| node.input(i)));
+        self.calls.insert(id, (call, operands));
+        Ok(())
+    }
+
+    fn emit(&mut self, id: NodeId) -> Result<(), String> {
+        let node = self.graph.node(id);
+        let Some((call, operands)) = self.calls.remove(&id) else { return Ok(()) };
         let inputs = operands.iter().map(|&i| node.input(i).map(|v| self.slot(v)).transpose());
         let inputs = inputs.collect::<Result<_, _>>()?;
         let outputs = self.results(node)?;
@@ -224,15 +242,11 @@ impl<'a> Builder<'a> {
             slots.push(match *value {
                 None => None,
                 Some(id) if self.known(id).is_some() => self.spare(id)?,
-                Some(id) if self.is_read(id) => Some(self.slot(id)?),
+                Some(id) if self.read.contains(&id) => Some(self.slot(id)?),
                 Some(id) => self.spare(id)?,
             });
         }
         Ok(slots)
-    }
-
-    fn is_read(&self, id: ValueId) -> bool {
-        !self.graph.users(id).is_empty() || self.graph.is_output(id) || self.taps.contains(&id)
     }
 
     /// A slot that no step reads; none where type and sizes of the value are not known.

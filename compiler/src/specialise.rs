@@ -1,6 +1,6 @@
 //! Binds the free sizes of a model: afterwards every value has a static shape, and shape arithmetic is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::{FoldLimits, fold};
 use crate::infer::InferError;
@@ -30,6 +30,14 @@ pub enum SpecialiseError {
         /// What else bound a symbol of it.
         because: String,
     },
+    /// A size of another name was given.
+    #[error("no input has a free size {name}; {}", if .symbols.is_empty() { "all are fixed".into() } else { format!("there are {}", .symbols.join(", ")) })]
+    Symbol {
+        /// The name that was given.
+        name: String,
+        /// Names of the free sizes.
+        symbols: Vec<String>,
+    },
     /// Nothing says a size.
     #[error("input {name} has a free size: {declared}; its shape has to be given")]
     Free {
@@ -52,22 +60,38 @@ pub enum SpecialiseError {
 pub fn specialise(graph: &Graph, shapes: &[(String, Vec<usize>)]) -> Result<Graph, SpecialiseError> {
     let mut graph = graph.clone();
     inline_all(&mut graph)?;
+    let symbols = bind(&mut graph, shapes, &[])?;
+    for &id in graph.inputs() {
+        close(&graph, id, &symbols)?;
+    }
+    fold(&mut graph, FoldLimits::default())?;
+    Ok(graph)
+}
+
+/// Gives inputs these shapes, and symbols these sizes; other sizes stay free. What the model declares of values between
+/// is forgotten where inference can say it, so that the graph has to be inferred behind this.
+pub fn bind(
+    graph: &mut Graph,
+    shapes: &[(String, Vec<usize>)],
+    sizes: &[(String, usize)],
+) -> Result<Symbols, SpecialiseError> {
     let inputs = graph.inputs().to_vec();
     let mut symbols = Symbols::default();
+    sizes.iter().try_for_each(|(symbol, size)| symbols.set(graph, symbol, *size))?;
     for (name, given) in shapes {
         let id = inputs.iter().find(|id| *graph.value(**id).name == **name);
-        let id = *id.ok_or_else(|| unknown(&graph, name))?;
+        let id = *id.ok_or_else(|| unknown(graph, name))?;
         symbols.bind(name, graph.value(id).shape.as_ref(), given)?;
         let shape = given.iter().map(|&n| Dim::from(n)).collect();
         graph.set_type(id, graph.value(id).dtype, Some(shape));
     }
     for id in inputs {
-        let shape = close(&graph, id, &symbols)?;
-        graph.set_type(id, graph.value(id).dtype, Some(shape));
+        let shape = graph.value(id).shape.as_ref();
+        let shape = shape.map(|shape| shape.iter().map(|dim| symbols.close(dim).unwrap_or(dim.clone())).collect());
+        graph.set_type(id, graph.value(id).dtype, shape);
     }
-    forget(&mut graph, &symbols);
-    fold(&mut graph, FoldLimits::default())?;
-    Ok(graph)
+    forget(graph, &symbols);
+    Ok(symbols)
 }
 
 fn unknown(graph: &Graph, name: &str) -> SpecialiseError {
@@ -103,12 +127,24 @@ fn forget(graph: &mut Graph, symbols: &Symbols) {
 }
 
 /// What the given shapes say of the symbols, and which input said it.
-#[derive(Default)]
-struct Symbols {
+#[derive(Clone, Debug, Default)]
+pub struct Symbols {
     sizes: BTreeMap<String, (i64, String)>,
 }
 
 impl Symbols {
+    /// Sets the size of a symbol, which an input has to have.
+    fn set(&mut self, graph: &Graph, symbol: &str, size: usize) -> Result<(), SpecialiseError> {
+        let shapes = graph.inputs().iter().filter_map(|id| graph.value(*id).shape.as_ref());
+        let all: BTreeSet<_> = shapes.flatten().filter_map(Dim::name).map(str::to_owned).collect();
+        if !all.contains(symbol) {
+            return Err(SpecialiseError::Symbol { name: symbol.to_owned(), symbols: all.into_iter().collect() });
+        }
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        self.sizes.insert(symbol.to_owned(), (size, "the command line".to_owned()));
+        Ok(())
+    }
+
     fn bind(&mut self, name: &str, declared: Option<&Shape>, given: &[usize]) -> Result<(), SpecialiseError> {
         let Some(declared) = declared else { return Ok(()) };
         let error = |because: String| SpecialiseError::Shape {

@@ -1,11 +1,8 @@
 //! Element types, under the short names that dumps, plans and error messages use.
 
-use serde::{Deserialize, Serialize};
-
 /// The type of a tensor's elements. Every type of ONNX has a row in [`DType::all`]; kernels compute with the real,
 /// integer and boolean ones only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum DType {
     F32,

@@ -1,12 +1,13 @@
 //! Why a run fails, on whatever device.
 
+use std::fmt;
+
 use crate::PlanError;
 
 /// Why a run failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunError {
     /// An input is missing, or none of that name is taken.
-    #[error("the model takes the inputs {wanted}; {name} {problem}")]
     Input {
         /// Name of the input.
         name: String,
@@ -16,10 +17,8 @@ pub enum RunError {
         wanted: String,
     },
     /// The plan does not fit together.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(PlanError),
     /// More memory is asked for than allowed, or than there is.
-    #[error("{place}: {needed} bytes of tensors are needed, the limit is {limit}")]
     Memory {
         /// Where in the model.
         place: String,
@@ -29,7 +28,6 @@ pub enum RunError {
         limit: usize,
     },
     /// A kernel cannot compute this.
-    #[error("{place} ({kernel}): {message}; operands {operands}")]
     Kernel {
         /// Where in the model.
         place: String,
@@ -40,4 +38,29 @@ pub enum RunError {
         /// Types and shapes of the operands.
         operands: String,
     },
+}
+
+impl std::error::Error for RunError {}
+
+impl From<PlanError> for RunError {
+    fn from(error: PlanError) -> RunError {
+        RunError::Plan(error)
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Input { name, problem, wanted } => {
+                write!(f, "the model takes the inputs {wanted}; {name} {problem}")
+            }
+            RunError::Plan(error) => error.fmt(f),
+            RunError::Memory { place, needed, limit } => {
+                write!(f, "{place}: {needed} bytes of tensors are needed, the limit is {limit}")
+            }
+            RunError::Kernel { place, kernel, message, operands } => {
+                write!(f, "{place} ({kernel}): {message}; operands {operands}")
+            }
+        }
+    }
 }

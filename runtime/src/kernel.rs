@@ -3,6 +3,8 @@
 //! A kernel is a pure function from operand tensors to result tensors. Shapes are settled before it is called: it never
 //! allocates results and never decides a shape. Its reference body is its definition.
 
+use std::fmt;
+
 use crate::cpu::Cpu;
 use crate::dtype::{Class, DType};
 use crate::plan::Params;
@@ -75,9 +77,16 @@ pub enum ElementsMut<'a, R> {
 }
 
 /// Why a call cannot be computed. The executor adds the step's kernel, place and shapes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault(pub String);
+
+impl std::error::Error for Fault {}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Fault {
     /// A fault with this message.
@@ -149,6 +158,12 @@ impl<'a, R> Out<'a, R> {
 /// The row of a kernel name.
 pub fn find(name: &str) -> Option<&'static Kernel> {
     KERNELS.iter().copied().flatten().find(|kernel| kernel.name == name)
+}
+
+/// Names of every version of a kernel, whatever the version in `name`.
+pub fn versions(name: &str) -> Vec<&'static str> {
+    let stem = |name: &str| name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
+    all().map(|kernel| kernel.name).filter(|known| stem(known) == stem(name)).collect()
 }
 
 /// Every row.

@@ -2,28 +2,23 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::dtype::DType;
 
 /// Parameters of a kernel call, a JSON object. Numbers are integers or floats, lists are lists of them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Params(pub serde_json::Map<String, serde_json::Value>);
 
 /// A size, or a size times one symbol (a free batch, say) that is bound when the plan runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// The factor.
     pub factor: usize,
     /// Index into [`Plan::symbols`].
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub symbol: Option<usize>,
 }
 
 /// What a slot is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Given by the caller.
     Input,
@@ -34,7 +29,7 @@ pub enum Role {
 }
 
 /// A tensor of the plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
     /// The model's name of the value.
     pub name: String,
@@ -47,7 +42,7 @@ pub struct Slot {
 }
 
 /// One kernel call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// Versioned name of the kernel.
     pub kernel: String,
@@ -56,18 +51,13 @@ pub struct Step {
     /// Result slots; `None` where a result is of no use to anybody.
     pub outputs: Vec<Option<usize>>,
     /// Parameters.
-    #[serde(skip_serializing_if = "is_empty", default)]
     pub params: Params,
     /// Where in the model it comes from, for messages and profiles.
     pub place: String,
 }
 
-fn is_empty(params: &Params) -> bool {
-    params.0.is_empty()
-}
-
 /// An input or output of the plan. A slot may be several outputs, and an input or a weight may be one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Port {
     /// Under this name the caller gives or gets it.
     pub name: String,
@@ -76,7 +66,7 @@ pub struct Port {
 }
 
 /// Kernel calls in the order in which they run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Names of the symbols that extents refer to.
     pub symbols: Vec<String>,
@@ -103,6 +93,20 @@ impl Weight {
 
 /// The weights of a plan by slot.
 pub type Weights = std::collections::BTreeMap<usize, Weight>;
+
+impl Plan {
+    /// An input or output with its type and sizes, `x f32[N, 49]`.
+    pub fn describe(&self, port: &Port) -> String {
+        let symbol = |at: usize| self.symbols.get(at).map_or("?", String::as_str);
+        let size = |extent: &Extent| match extent.symbol {
+            None => extent.factor.to_string(),
+            Some(at) if extent.factor == 1 => symbol(at).to_owned(),
+            Some(at) => format!("{}*{}", extent.factor, symbol(at)),
+        };
+        let Some(slot) = self.slots.get(port.slot) else { return port.name.clone() };
+        format!("{} {}[{}]", port.name, slot.dtype, slot.shape.iter().map(size).collect::<Vec<_>>().join(", "))
+    }
+}
 
 impl Params {
     /// No parameters.

@@ -1,7 +1,7 @@
 //! The sizes of a run: the symbols of a plan, bound by the shapes of the inputs.
 
 use crate::error::RunError;
-use crate::plan::{Extent, Plan, Port};
+use crate::plan::{Extent, Plan};
 
 /// The symbols of a plan, as far as they are bound.
 pub(crate) struct Sizes(Vec<Option<usize>>);
@@ -50,15 +50,6 @@ impl Sizes {
 
 /// What is wrong with an input, and what the plan takes.
 pub(crate) fn input_error(plan: &Plan, name: &str, problem: String) -> RunError {
-    let show = |e: &Extent| match e.symbol {
-        None => e.factor.to_string(),
-        Some(s) if e.factor == 1 => plan.symbols[s].clone(),
-        Some(s) => format!("{}*{}", e.factor, plan.symbols[s]),
-    };
-    let describe = |port: &Port| {
-        let spec = &plan.slots[port.slot];
-        format!("{} {}[{}]", port.name, spec.dtype, spec.shape.iter().map(show).collect::<Vec<_>>().join(", "))
-    };
-    let wanted: Vec<_> = plan.inputs.iter().map(describe).collect();
+    let wanted: Vec<_> = plan.inputs.iter().map(|port| plan.describe(port)).collect();
     RunError::Input { name: name.to_owned(), problem, wanted: wanted.join(", ") }
 }

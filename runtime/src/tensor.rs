@@ -1,5 +1,7 @@
 //! A tensor as programs hand it in and get it out.
 
+use std::fmt;
+
 use crate::dtype::DType;
 
 /// A dense row-major tensor that owns its bytes (little endian).
@@ -11,8 +13,7 @@ pub struct Tensor {
 }
 
 /// The bytes do not have the length that type and shape ask for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{dtype}{shape:?} takes {} bytes, {found} were given", .wanted.map_or("too many".into(), |n| n.to_string()))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LengthError {
     /// Element type.
     pub dtype: DType,
@@ -22,6 +23,16 @@ pub struct LengthError {
     pub wanted: Option<usize>,
     /// Bytes that were given.
     pub found: usize,
+}
+
+impl std::error::Error for LengthError {}
+
+impl fmt::Display for LengthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LengthError { dtype, shape, wanted, found } = self;
+        let wanted = wanted.map_or("too many".into(), |n| n.to_string());
+        write!(f, "{dtype}{shape:?} takes {wanted} bytes, {found} were given")
+    }
 }
 
 impl Tensor {

@@ -1,12 +1,11 @@
 //! `hanc convert`
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use hanc_proto::SaveOptions;
-use sha2::{Digest, Sha256};
 
 use super::model::{self, Loaded};
 use super::{Outcome, ui::Ui};
@@ -156,18 +155,7 @@ fn form(path: &Path) -> Option<&'static str> {
 fn origin(model: &Loaded) -> Result<Origin, Failure> {
     let entries = model.file.header.metadata_props.iter();
     let metadata = entries.map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
-    let sha256 = hash(&model.path()).map_err(|e| Failure::new("E103", &*model.name, e.to_string()))?;
-    Ok(Origin { sha256: Some(sha256), metadata })
-}
-
-fn hash(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut hasher, mut buffer) = (std::fs::File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
+    Ok(Origin { sha256: Some(model.sha256()?), metadata })
 }
 
 /// Nodes that hide the end of a selected block are opened level by level: no model nests functions deeper than this.

@@ -3,40 +3,70 @@
 use std::path::Path;
 
 use hanc_runtime::reference::decode;
-use hanc_runtime::{DType, Tensor};
+use hanc_runtime::{DType, Plan, Tensor};
 
 use crate::error::Failure;
 use crate::execute::wanted;
 use crate::ir::Graph;
 use crate::tensors::{self, LIMIT, Named};
 
+/// The inputs that a model takes.
+pub(super) struct Takes {
+    inputs: Vec<(String, Option<DType>)>,
+    /// Every input with type and shape.
+    pub wanted: String,
+}
+
+impl From<&Graph> for Takes {
+    fn from(graph: &Graph) -> Takes {
+        let values = graph.inputs().iter().map(|id| graph.value(*id));
+        Takes { inputs: values.map(|value| (value.name.to_string(), value.dtype)).collect(), wanted: wanted(graph) }
+    }
+}
+
+impl From<&Plan> for Takes {
+    fn from(plan: &Plan) -> Takes {
+        let dtype = |slot: usize| plan.slots.get(slot).map(|slot| slot.dtype);
+        let inputs = plan.inputs.iter().map(|port| (port.name.clone(), dtype(port.slot)));
+        let wanted: Vec<_> = plan.inputs.iter().map(|port| plan.describe(port)).collect();
+        Takes { inputs: inputs.collect(), wanted: wanted.join(", ") }
+    }
+}
+
+impl Takes {
+    /// Names of the inputs.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.inputs.iter().map(|(name, _)| name.as_str())
+    }
+}
+
 /// The tensors that `--input` names. An archive gives every array whose name is that of an input, with or without
 /// `input/` in front; a file without a name is for the only input.
-pub(super) fn read(graph: &Graph, options: &[String]) -> Result<Named, Failure> {
+pub(super) fn read(takes: &Takes, options: &[String]) -> Result<Named, Failure> {
     let mut all = Named::new();
     for option in options {
-        for (name, tensor) in one(graph, option)? {
-            all.push((name.clone(), adapt(graph, &name, tensor)));
+        for (name, tensor) in one(takes, option)? {
+            all.push((name.clone(), adapt(takes, &name, tensor)));
         }
     }
     Ok(all)
 }
 
-fn one(graph: &Graph, option: &str) -> Result<Named, Failure> {
-    let (name, file) = split(graph, option);
+fn one(takes: &Takes, option: &str) -> Result<Named, Failure> {
+    let (name, file) = split(takes, option);
     let arrays = tensors::read(Path::new(file), LIMIT).map_err(|e| Failure::at(file, &e))?;
     let single = arrays.len() == 1 && arrays[0].0.is_empty();
     match (name, single) {
         (Some(name), true) => Ok(arrays.into_iter().map(|(_, tensor)| (name.to_owned(), tensor)).collect()),
         (Some(name), false) => pick(arrays, name, file).map(|tensor| vec![(name.to_owned(), tensor)]),
-        (None, true) => only(graph, option).map(|name| arrays.into_iter().map(|(_, t)| (name.clone(), t)).collect()),
-        (None, false) => matching(graph, arrays, file),
+        (None, true) => only(takes, option).map(|name| arrays.into_iter().map(|(_, t)| (name.clone(), t)).collect()),
+        (None, false) => matching(takes, arrays, file),
     }
 }
 
 /// `NAME=FILE`; a name is one of the model's inputs, so that files may have `=` in their names.
-fn split<'a>(graph: &Graph, option: &'a str) -> (Option<&'a str>, &'a str) {
-    let is_input = |name: &str| graph.inputs().iter().any(|id| *graph.value(*id).name == *name);
+fn split<'a>(takes: &Takes, option: &'a str) -> (Option<&'a str>, &'a str) {
+    let is_input = |name: &str| takes.names().any(|input| input == name);
     let cuts = option.match_indices('=').map(|(at, _)| (&option[..at], &option[at + 1..]));
     let known = cuts.clone().find(|(name, _)| is_input(name));
     let first = cuts.into_iter().next().filter(|_| !Path::new(option).exists());
@@ -50,17 +80,16 @@ fn pick(arrays: Named, name: &str, file: &str) -> Result<Tensor, Failure> {
     found.map(|(_, tensor)| tensor).ok_or_else(none)
 }
 
-fn matching(graph: &Graph, arrays: Named, file: &str) -> Result<Named, Failure> {
+fn matching(takes: &Takes, arrays: Named, file: &str) -> Result<Named, Failure> {
     let names: Vec<_> = arrays.iter().map(|(name, _)| name.clone()).collect();
-    let inputs = graph.inputs().iter().map(|id| &*graph.value(*id).name).collect::<Vec<_>>();
     let of_inputs = |(name, tensor): (String, Tensor)| {
         let name = bare(&name).to_owned();
-        inputs.contains(&name.as_str()).then_some((name, tensor))
+        takes.names().any(|input| input == name).then_some((name, tensor))
     };
     let found: Named = arrays.into_iter().filter_map(of_inputs).collect();
     if found.is_empty() {
         let message =
-            format!("none of its arrays ({}) is an input; the model takes {}", names.join(", "), wanted(graph));
+            format!("none of its arrays ({}) is an input; the model takes {}", names.join(", "), takes.wanted);
         return Err(Failure::new("E105", file, message));
     }
     Ok(found)
@@ -70,22 +99,21 @@ fn bare(name: &str) -> &str {
     name.strip_prefix("input/").unwrap_or(name)
 }
 
-fn only(graph: &Graph, option: &str) -> Result<String, Failure> {
-    match graph.inputs() {
-        [id] => Ok(graph.value(*id).name.to_string()),
+fn only(takes: &Takes, option: &str) -> Result<String, Failure> {
+    match takes.inputs.as_slice() {
+        [(name, _)] => Ok(name.clone()),
         _ => Err(Failure::new(
             "E105",
             option,
-            format!("which input it is for is not said; the model takes {}", wanted(graph)),
+            format!("which input it is for is not said; the model takes {}", takes.wanted),
         )
         .help("Write `--input NAME=FILE`.")),
     }
 }
 
 /// NumPy has no `bf16`: `f32` is rounded where the model wants it.
-fn adapt(graph: &Graph, name: &str, tensor: Tensor) -> Tensor {
-    let wants =
-        graph.inputs().iter().map(|id| graph.value(*id)).find(|value| *value.name == *name).and_then(|v| v.dtype);
+fn adapt(takes: &Takes, name: &str, tensor: Tensor) -> Tensor {
+    let wants = takes.inputs.iter().find(|(input, _)| input == name).and_then(|(_, dtype)| *dtype);
     if wants != Some(DType::Bf16) || tensor.dtype() != DType::F32 {
         return tensor;
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::text::{self, bytes, short};
-use super::{Outcome, model, ui::Ui};
+use super::{Outcome, compiled, model, ui::Ui};
 use crate::blocks;
 use crate::error::Failure;
 use crate::inspect::{self, Entry, Report, Tensor};
@@ -26,6 +26,9 @@ impl Inspect {
         if let Some(path) = &self.html {
             super::writable(path)?;
         }
+        if let Some(model) = compiled::open(&self.model, ui)? {
+            return self.compiled(&model, ui);
+        }
         let model = model::load(&self.model, ui)?;
         let found = blocks::find(&model.graph).map_err(|e| Failure::at(&*model.name, &e))?;
         let report = inspect::report(&model.graph, model.flat(), &found, &model.about());
@@ -37,6 +40,18 @@ impl Inspect {
         }
         let json = serde_json::to_value(&report).unwrap_or_default();
         Ok(Outcome::new(page(&report, ui), json))
+    }
+}
+
+impl Inspect {
+    /// A compiled model has kernels in place of operators, and no blocks.
+    fn compiled(&self, model: &hanc_runtime::Model, ui: &Ui) -> Result<Outcome, Failure> {
+        if let Some(path) = &self.html {
+            let message = "a compiled model has no graph that could be drawn";
+            return Err(Failure::new("E209", path.display().to_string(), message));
+        }
+        let summary = compiled::Summary::new(&self.model, model);
+        Ok(Outcome::new(summary.text(ui), serde_json::json!({"compiled": summary.json()})))
     }
 }
 

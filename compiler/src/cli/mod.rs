@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use crate::error::{Failure, exit};
 
+mod compile;
+mod compiled;
 mod completions;
 mod convert;
 mod data;
@@ -59,7 +61,7 @@ struct Common {
     /// Seed of everything that is random; 0 by default
     #[arg(long, value_name = "N", global = true, help_heading = "Everywhere")]
     seed: Option<u64>,
-    /// Raise a limit on what files may claim: file-bytes, tensor-bytes, decoded-bytes, nodes, initializers, rank, name-bytes, text-bytes, depth
+    /// Raise a limit on what files may claim: file-bytes, tensor-bytes, decoded-bytes, nodes, initializers, rank, name-bytes, text-bytes, depth; of compiled models file-bytes, header-bytes, tensors, slots, steps, ports, symbols, rank, name-bytes, depth, activation-bytes
     #[arg(long, value_name = "NAME=N", global = true, help_heading = "Everywhere")]
     limit: Vec<String>,
     /// When to colour
@@ -80,6 +82,7 @@ enum Verb {
     Inspect(inspect::Inspect),
     Convert(convert::Convert),
     Verify(verify::Verify),
+    Compile(compile::Compile),
     Run(run::Run),
     Zoo(zoo::Zoo),
     Explain(explain::Explain),
@@ -108,6 +111,7 @@ impl Verb {
             Verb::Inspect(verb) => verb.run(cx),
             Verb::Convert(verb) => verb.run(cx),
             Verb::Verify(verb) => verb.run(cx),
+            Verb::Compile(verb) => verb.run(cx),
             Verb::Run(verb) => verb.run(cx),
             Verb::Zoo(verb) => verb.run(cx),
             Verb::Explain(verb) => verb.run(cx),
@@ -132,38 +136,63 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> ExitCode {
     let mut ui = Ui::new(&cli.common);
     ui::on_interrupt(&ui);
-    let done = limits(&cli.common.limit).and_then(|limits| {
-        ui.limits = limits;
-        cli.verb.run(&ui)
-    });
+    let done = limits(&cli.common.limit, &mut ui).and_then(|()| cli.verb.run(&ui));
     match done {
         Ok(outcome) => ui.finish(&outcome),
         Err(failure) => ui.fail(&failure),
     }
 }
 
-/// The default limits, some of them set anew.
-fn limits(options: &[String]) -> Result<Limits, Failure> {
-    let mut limits = Limits::default();
+/// Sets the limits that the options name, of models and of compiled models.
+fn limits(options: &[String], ui: &mut Ui) -> Result<(), Failure> {
     for option in options {
         let usage = || Failure::new("E101", option, "a limit is given as NAME=N, with a name that `hanc --help` lists");
         let (name, number) = option.split_once('=').ok_or_else(usage)?;
         let number: u64 = number.parse().map_err(|_| usage())?;
-        let count = usize::try_from(number).unwrap_or(usize::MAX);
-        match name {
-            "file-bytes" => limits.file_bytes = number,
-            "tensor-bytes" => limits.tensor_bytes = number,
-            "decoded-bytes" => limits.decoded_bytes = number,
-            "nodes" => limits.nodes = count,
-            "initializers" => limits.initializers = count,
-            "rank" => limits.rank = count,
-            "name-bytes" => limits.name_bytes = count,
-            "text-bytes" => limits.text_bytes = count,
-            "depth" => limits.depth = count.min(64),
-            _ => return Err(usage()),
+        let known = [model_limit(&mut ui.limits, name, number), compiled_limit(&mut ui.compiled_limits, name, number)];
+        if !known.contains(&true) {
+            return Err(usage());
         }
     }
-    Ok(limits)
+    Ok(())
+}
+
+/// Whether there is a limit of this name.
+fn model_limit(limits: &mut Limits, name: &str, number: u64) -> bool {
+    let count = usize::try_from(number).unwrap_or(usize::MAX);
+    match name {
+        "file-bytes" => limits.file_bytes = number,
+        "tensor-bytes" => limits.tensor_bytes = number,
+        "decoded-bytes" => limits.decoded_bytes = number,
+        "nodes" => limits.nodes = count,
+        "initializers" => limits.initializers = count,
+        "rank" => limits.rank = count,
+        "name-bytes" => limits.name_bytes = count,
+        "text-bytes" => limits.text_bytes = count,
+        "depth" => limits.depth = count.min(64),
+        _ => return false,
+    }
+    true
+}
+
+/// Whether there is a limit of this name.
+fn compiled_limit(limits: &mut hanc_runtime::Limits, name: &str, number: u64) -> bool {
+    let count = usize::try_from(number).unwrap_or(usize::MAX);
+    match name {
+        "file-bytes" => limits.file_bytes = number,
+        "header-bytes" => limits.header_bytes = count,
+        "tensors" => limits.tensors = count,
+        "slots" => limits.slots = count,
+        "steps" => limits.steps = count,
+        "ports" => limits.ports = count,
+        "symbols" => limits.symbols = count,
+        "rank" => limits.rank = count,
+        "name-bytes" => limits.name_bytes = count,
+        "depth" => limits.depth = count,
+        "activation-bytes" => limits.activation_bytes = number,
+        _ => return false,
+    }
+    true
 }
 
 /// Help and version are outcomes, everything else is a failure.

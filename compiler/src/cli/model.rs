@@ -1,12 +1,14 @@
 //! The MODEL argument: a path, or `zoo:NAME` with options.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hanc_proto::onnx::tensor_proto::DataLocation;
 use hanc_proto::{Limits, ModelFile};
+use sha2::{Digest, Sha256};
 
-use super::{ui::Ui, zoo};
+use super::{compiled, ui::Ui, zoo};
 use crate::blocks::FindError;
 use crate::error::Failure;
 use crate::infer::infer;
@@ -30,6 +32,10 @@ pub(super) struct Loaded {
 
 /// Reads a model.
 pub(super) fn load(name: &str, ui: &Ui) -> Result<Loaded, Failure> {
+    if compiled::open(name, ui)?.is_some() {
+        let message = "this is a compiled model, which has no graph any more";
+        return Err(Failure::new("E209", name, message));
+    }
     let (file, scratch) = match name.strip_prefix("zoo:") {
         Some(spec) => from_zoo(spec, name, ui).map(|(file, scratch)| (file, Some(scratch)))?,
         None => (ModelFile::open(Path::new(name), &ui.limits).map_err(|e| Failure::at(name, &e))?, None),
@@ -96,6 +102,11 @@ impl Loaded {
         self.file.path.clone().unwrap_or_default()
     }
 
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub fn sha256(&self) -> Result<String, Failure> {
+        hash(&self.path()).map_err(|e| Failure::new("E103", &*self.name, e.to_string()))
+    }
+
     /// Bytes of the file and of its data files.
     fn bytes(&self) -> u64 {
         let path = self.path();
@@ -107,5 +118,15 @@ impl Loaded {
         let files: BTreeSet<_> = outside.filter_map(|t| location(t)).map(|name| folder.join(name)).collect();
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
         files.iter().map(|path| size(path)).fold(size(&path), u64::saturating_add)
+    }
+}
+
+fn hash(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut hasher, mut buffer) = (std::fs::File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            n => hasher.update(&buffer[..n]),
+        }
     }
 }

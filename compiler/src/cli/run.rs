@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use hanc_runtime::{Model, Options, Session, reference};
 use serde_json::json;
 
-use super::{Outcome, data, model, text, ui::Ui};
+use super::data::{self, Takes};
+use super::{Outcome, compiled, model, text, ui::Ui};
 use crate::error::Failure;
-use crate::execute::{Precision, execute, wanted};
+use crate::execute::{Precision, execute};
 use crate::tensors::{Named, write_npy, write_npz};
 
 /// Runs a model on inputs from files.
@@ -44,16 +46,44 @@ impl From<Digits> for Precision {
 impl Run {
     pub fn run(&self, ui: &Ui) -> Result<Outcome, Failure> {
         super::writable(&self.output)?;
-        let model = model::load(&self.model, ui)?;
-        let inputs = data::read(&model.graph, &self.input)?;
-        if inputs.is_empty() && !model.graph.inputs().is_empty() {
-            return Err(no_inputs(&model, &self.output));
-        }
-        ui.detail(format!("running {}", model.name));
-        let outputs = execute(&model.graph, &inputs, &[], self.precision.into());
-        let outputs = outputs.map_err(|e| Failure::at(&*model.name, &e))?;
+        let outputs = match compiled::open(&self.model, ui)? {
+            Some(model) => self.compiled(&model, ui)?,
+            None => self.graph(&model::load(&self.model, ui)?, ui)?,
+        };
         self.write(&outputs)?;
         Ok(outcome(&outputs, &self.output))
+    }
+
+    fn graph(&self, model: &model::Loaded, ui: &Ui) -> Result<Named, Failure> {
+        let inputs = self.inputs(&Takes::from(&model.graph))?;
+        ui.detail(format!("running {}", model.name));
+        let outputs = execute(&model.graph, &inputs, &[], self.precision.into());
+        outputs.map_err(|e| Failure::at(&*model.name, &e))
+    }
+
+    fn compiled(&self, model: &Model, ui: &Ui) -> Result<Named, Failure> {
+        let inputs = self.inputs(&Takes::from(model.plan()))?;
+        ui.detail(format!("running {}", self.model));
+        let outputs = match Precision::from(self.precision) {
+            Precision::F32 => {
+                let session = Session::new(model, Options::default().threads(ui.threads));
+                session.map_err(|e| Failure::new("E101", "HANC_ISA", e.to_string()))?.compute(&inputs)
+            }
+            Precision::F64 => {
+                let session = reference::Session::new(model.plan(), model.weights());
+                session.map_err(|e| Failure::at(&*self.model, &e))?.run::<f64>(&inputs)
+            }
+        };
+        outputs.map_err(|e| Failure::at(&*self.model, &e))
+    }
+
+    /// The inputs that are given; a model that takes some gets some.
+    fn inputs(&self, takes: &Takes) -> Result<Named, Failure> {
+        let inputs = data::read(takes, &self.input)?;
+        if inputs.is_empty() && takes.names().next().is_some() {
+            return Err(no_inputs(&self.model, takes, &self.output));
+        }
+        Ok(inputs)
     }
 
     fn write(&self, outputs: &Named) -> Result<(), Failure> {
@@ -70,11 +100,10 @@ impl Run {
     }
 }
 
-fn no_inputs(model: &model::Loaded, output: &Path) -> Failure {
-    let graph = &model.graph;
-    let names = graph.inputs().iter().map(|id| format!("--input {}={0}.npy", graph.value(*id).name));
-    let example = format!("hanc run {} {} -o {}", model.name, names.collect::<Vec<_>>().join(" "), output.display());
-    Failure::new("E105", &*model.name, format!("no input is given; the model takes {}", wanted(graph))).help(example)
+fn no_inputs(model: &str, takes: &Takes, output: &Path) -> Failure {
+    let names: Vec<_> = takes.names().map(|name| format!("--input {name}={name}.npy")).collect();
+    let example = format!("hanc run {model} {} -o {}", names.join(" "), output.display());
+    Failure::new("E105", model, format!("no input is given; the model takes {}", takes.wanted)).help(example)
 }
 
 fn outcome(outputs: &Named, path: &Path) -> Outcome {

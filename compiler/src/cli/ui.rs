@@ -21,6 +21,8 @@ pub(super) struct Ui {
     pub given_seed: Option<u64>,
     /// What files may claim.
     pub limits: hanc_proto::Limits,
+    /// What compiled models may claim.
+    pub compiled_limits: hanc_runtime::Limits,
     /// Colours of standard output.
     pub paint: Paint,
     /// Colours of standard error.
@@ -45,6 +47,7 @@ impl Ui {
             threads: threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1),
             given_seed: common.seed,
             limits: hanc_proto::Limits::default(),
+            compiled_limits: hanc_runtime::Limits::default(),
             paint: Paint(colour(io::stdout().is_terminal()) && !common.json),
             notes: Paint(colour(io::stderr().is_terminal())),
         }
@@ -60,6 +63,7 @@ impl Ui {
             threads: 1,
             given_seed: None,
             limits: hanc_proto::Limits::default(),
+            compiled_limits: hanc_runtime::Limits::default(),
             paint: off,
             notes: off,
         }

@@ -108,7 +108,7 @@ impl Verify {
 
     /// Given inputs, and random ones for the rest.
     fn inputs(&self, model: &Loaded, samples: &Samples, sample: u64, ui: &Ui) -> Result<Named, Failure> {
-        let mut inputs = data::read(&model.graph, &self.input)?;
+        let mut inputs = data::read(&(&model.graph).into(), &self.input)?;
         let drawn = samples.draw(&model.graph, &inputs, sample);
         for (name, tensor, range) in drawn.map_err(|message| Failure::new("E608", &*model.name, message))? {
             let what = match range {

@@ -1,9 +1,11 @@
 //! From the errors of the modules to the rows of the table.
 
+use hanc_runtime::file::{Excess, OpenError, Problem, SaveError};
 use hanc_runtime::reference::RunError;
 
 use super::{Coded, node};
 use crate::blocks::FindError;
+use crate::compile::CompileError;
 use crate::convert::ConvertError;
 use crate::execute::{ExecuteError, InputsError};
 use crate::infer::InferError;
@@ -175,7 +177,10 @@ impl Coded for InputsError {
 impl Coded for SpecialiseError {
     fn code(&self) -> &'static str {
         match self {
-            SpecialiseError::Unknown { .. } | SpecialiseError::Shape { .. } | SpecialiseError::Free { .. } => "E105",
+            SpecialiseError::Unknown { .. }
+            | SpecialiseError::Symbol { .. }
+            | SpecialiseError::Shape { .. }
+            | SpecialiseError::Free { .. } => "E105",
             SpecialiseError::Inline(error) => error.code(),
             SpecialiseError::Infer(error) => error.code(),
         }
@@ -194,6 +199,104 @@ impl Coded for SpecialiseError {
     fn message(&self) -> String {
         match self {
             SpecialiseError::Infer(error) => error.message(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl Coded for CompileError {
+    fn code(&self) -> &'static str {
+        match self {
+            CompileError::Specialise(error) => error.code(),
+            CompileError::Inline(error) => error.code(),
+            CompileError::Infer(error) => error.code(),
+            CompileError::Lower(error) => error.code(),
+            CompileError::Batch { .. } => "E105",
+            CompileError::Free { .. } => "E404",
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            CompileError::Specialise(error) => error.place(),
+            CompileError::Infer(error) => error.place(),
+            CompileError::Lower(error) | CompileError::Free { error, .. } => error.place(),
+            CompileError::Inline(_) | CompileError::Batch { .. } => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            CompileError::Specialise(error) => error.message(),
+            CompileError::Infer(error) => error.message(),
+            CompileError::Lower(error) => error.message(),
+            CompileError::Free { error, free } => {
+                format!("{}; it depends on {}, free in the inputs", error.message(), free.join(", "))
+            }
+            other => other.to_string(),
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            CompileError::Specialise(SpecialiseError::Free { name, .. }) => {
+                Some(format!("Give its shape: `--shape {name}=1x3x224x224`."))
+            }
+            CompileError::Free { free, .. } => {
+                let sizes: Vec<_> = free.iter().map(|name| format!("--dim {name}=N")).collect();
+                Some(format!("Fix what is free: `--batch N`, or `{}`.", sizes.join(" ")))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Coded for OpenError {
+    fn code(&self) -> &'static str {
+        match &self.problem {
+            Problem::Io(_) => "E103",
+            Problem::NotHanc(_) => "E206",
+            Problem::Malformed { .. } | Problem::Plan(_) => "E207",
+            Problem::Version { .. } | Problem::Kernel { .. } => "E208",
+            Problem::Limit(_) => "E704",
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match &self.problem {
+            Problem::Malformed { place, .. } | Problem::Kernel { place, .. } => Some(place.clone()),
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match &self.problem {
+            Problem::Malformed { message, .. } => message.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match &self.problem {
+            Problem::Limit(Excess { what, .. }) => {
+                Some(format!("Raise it, if you trust the file: `--limit {}=N`.", what.replace('_', "-")))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Coded for SaveError {
+    fn code(&self) -> &'static str {
+        match self {
+            SaveError::Io { .. } => "E104",
+            SaveError::Limit(_) => "E706",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            SaveError::Io { source, .. } => source.to_string(),
             other => other.to_string(),
         }
     }

@@ -3,6 +3,7 @@
 use super::{rows, same_len, single};
 use crate::dtype::DType;
 use crate::kernel::{Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
+use crate::narrow;
 
 pub(super) static KERNELS: &[Kernel] = rows! {
     "cast.1", "y = x in the type of y: reals are rounded to a narrower real type and cut to integers, integers wrap", cast;
@@ -36,8 +37,8 @@ fn widens(from: DType, to: DType) -> bool {
 pub(crate) fn round(to: DType, x: f64) -> f64 {
     match to {
         DType::F32 => f64::from(x as f32),
-        DType::F16 => half::f16::from_f64(x).to_f64(),
-        DType::Bf16 => half::bf16::from_f64(x).to_f64(),
+        DType::F16 => narrow::F16.round(x),
+        DType::Bf16 => narrow::BF16.round(x),
         _ => x,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::dtype::DType;
 use crate::kernel::Real;
+use crate::narrow;
 
 /// Every element as `f64`; `None` for a type that kernels do not compute with.
 pub fn reals(dtype: DType, bytes: &[u8]) -> Option<Vec<f64>> {
@@ -16,8 +17,8 @@ pub(crate) fn working<R: Real>(dtype: DType, bytes: &[u8]) -> Option<Vec<R>> {
     Some(match dtype {
         DType::F32 => each(bytes, |b| f64::from(f32::from_le_bytes(b))),
         DType::F64 => each(bytes, f64::from_le_bytes),
-        DType::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f64()),
-        DType::Bf16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f64()),
+        DType::F16 => each(bytes, |b| narrow::F16.widen(u16::from_le_bytes(b))),
+        DType::Bf16 => each(bytes, |b| narrow::BF16.widen(u16::from_le_bytes(b))),
         DType::U64 => each(bytes, |b| u64::from_le_bytes(b) as f64),
         _ => integers(dtype, bytes)?.into_iter().map(|n| R::of(n as f64)).collect(),
     })
@@ -79,8 +80,8 @@ pub fn encode_reals<R: Real>(dtype: DType, data: &[R]) -> Option<Vec<u8>> {
     Some(match dtype {
         DType::F32 => each(data, |x| (x as f32).to_le_bytes()),
         DType::F64 => each(data, f64::to_le_bytes),
-        DType::F16 => each(data, |x| half::f16::from_f64(x).to_le_bytes()),
-        DType::Bf16 => each(data, |x| half::bf16::from_f64(x).to_le_bytes()),
+        DType::F16 => each(data, |x| narrow::F16.narrow(x).to_le_bytes()),
+        DType::Bf16 => each(data, |x| narrow::BF16.narrow(x).to_le_bytes()),
         _ => return None,
     })
 }

@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_tensor_past_all_memory_is_an_error() {
         let (mut plan, weights) = plan();
-        plan.slots[3].shape[0].factor = usize::MAX / 16;
+        plan.slots[3].shape[0].factor = usize::MAX / 64;
         let session = Session::new(&plan, &weights).unwrap().limit(usize::MAX);
         assert!(matches!(session.run::<f64>(&given(&[2], &[1.0, 2.0])), Err(RunError::Memory { .. })));
     }

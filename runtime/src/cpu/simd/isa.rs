@@ -31,13 +31,20 @@ pub trait Task {
 }
 
 /// An instruction set was asked for that is not there.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("HANC_ISA is {asked}; this processor has {}", .there.join(", "))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsaError {
     /// What was asked for.
     pub asked: String,
     /// What there is, the widest last.
     pub there: Vec<&'static str>,
+}
+
+impl std::error::Error for IsaError {}
+
+impl std::fmt::Display for IsaError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HANC_ISA is {}; this processor has {}", self.asked, self.there.join(", "))
+    }
 }
 
 impl Isa {
