@@ -13,6 +13,7 @@ use crate::infer::InferError;
 use crate::ir::inline::{InlineError, inline_all};
 use crate::ir::{Dim, Graph};
 use crate::lower::{LowerError, lower};
+use crate::optimise::{OptimiseError, optimise};
 use crate::specialise::{SpecialiseError, bind};
 
 /// How a model is compiled.
@@ -66,6 +67,9 @@ pub enum CompileError {
     /// A node is not what it claims to be.
     #[error(transparent)]
     Infer(#[from] InferError),
+    /// A stage of the optimiser failed.
+    #[error(transparent)]
+    Optimise(#[from] OptimiseError),
     /// A node cannot be lowered, whatever the sizes.
     #[error(transparent)]
     Lower(#[from] LowerError),
@@ -106,8 +110,7 @@ fn stages(graph: &Graph, options: &Options, seen: &mut dyn FnMut(&str, &Graph)) 
     ranked(&graph)?;
     fold(&mut graph, FoldLimits::default())?;
     seen("folded", &graph);
-    // The stages of the optimiser come here.
-    Ok(graph)
+    optimise(&graph, None, seen).map_err(CompileError::from)
 }
 
 /// Every input needs a rank.
