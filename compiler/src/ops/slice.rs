@@ -149,7 +149,7 @@ fn cut_content(content: Option<&[Dim]>, data: &Shape, cuts: &[Cut]) -> Option<Ve
 }
 
 fn lower_slice(cx: &Lowering<'_>) -> Result<Call, String> {
-    let data = dim::sizes(cx.shape(0)?).ok_or("the operand's shape has to be known")?;
+    let data = cx.shape(0)?;
     let given = |i: usize, name: &str| match cx.has(i) {
         true => cx.integers(i).map(Some),
         false => Ok(cx.ints(name)),
@@ -161,7 +161,11 @@ fn lower_slice(cx: &Lowering<'_>) -> Result<Call, String> {
     let (mut first, mut step) = (vec![0; data.len()], vec![1; data.len()]);
     for (i, (&raw, &by)) in axes.iter().zip(&steps).enumerate().take(starts.len()) {
         let at = axis(raw, data.len())?;
-        first[at] = resolve(starts[i], ends[i], by, data[at] as i64).0;
+        first[at] = match data[at].size() {
+            Some(size) => resolve(starts[i], ends[i], by, size).0,
+            None if starts[i] >= 0 && by > 0 => starts[i],
+            None => return Err(format!("axis {at} of size {} is counted from its end: the size has to be known", data[at])),
+        };
         step[at] = by;
     }
     Ok(Call::new("slice.1").operands(&[0]).with("starts", list(first)).with("steps", list(step)))
