@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::HanStack;
 use super::region;
 use super::trace;
-use crate::view::{Atom, CoreId, Linear, Vector, View, What, activation};
+use crate::view::{Atom, CoreId, Curve, Linear, Vector, View, What, activation};
 
 /// The products that are the v·x of a layer.
 pub(super) fn dots(view: &View<'_>) -> BTreeSet<CoreId> {
@@ -25,11 +25,23 @@ pub(super) fn dots(view: &View<'_>) -> BTreeSet<CoreId> {
 }
 
 /// One layer: y = x − 2 v (v·x) + b, and its absolute value.
-struct Layer {
-    input: CoreId,
-    output: CoreId,
-    over: Vec<Atom>,
-    width: usize,
+pub(crate) struct Layer {
+    /// What x is.
+    pub input: CoreId,
+    /// What y is.
+    pub output: CoreId,
+    /// What is mixed.
+    pub over: Vec<Atom>,
+    /// The size of that.
+    pub width: usize,
+    /// A vector in the direction of v.
+    pub direction: Vec<f64>,
+    /// b, if the layer has one and it is known.
+    pub bias: Option<Vec<f64>>,
+    /// Whether the absolute value is taken.
+    pub abs: bool,
+    /// Whether the layer is this function up to rounding in single precision.
+    pub exact: bool,
 }
 
 /// Every stack of layers along one axis.
@@ -57,40 +69,82 @@ fn stack(view: &View<'_>, index: usize, layer: &Layer, layers: usize) -> HanStac
     HanStack { id: format!("han.{index}"), axis, width: layer.width, layers, nodes }
 }
 
-/// The layer whose reflection is this core, with its bias and absolute value.
-fn layer(view: &View<'_>, id: CoreId) -> Option<Layer> {
-    let (input, over, width) = reflection(view, id)?;
-    if matches!(view.core(id).what, What::Reflection { .. }) {
-        return Some(Layer { input, output: id, over, width });
-    }
-    let is_bias = |user: &CoreId| matches!(&view.core(*user).what, What::Shift(v) if view.atoms.same(&v.along, &over));
-    let biased = match view.users(id) {
-        [user] if is_bias(user) => *user,
-        _ => id,
-    };
-    let is_abs = |user: &&CoreId| matches!(&view.core(**user).what, What::Map { base, curve } if *base == biased && activation(curve) == "abs");
-    let output = view.users(biased).iter().find(is_abs).copied().unwrap_or(biased);
-    Some(Layer { input, output, over, width })
+/// Every layer, in an order in which each stands behind what it reads.
+pub(crate) fn layers<'a>(view: &'a View<'_>) -> impl Iterator<Item = Layer> + 'a {
+    view.cores().filter_map(|(id, _)| layer(view, id))
 }
 
-/// What a core reflects, along which atoms, of which total size.
-fn reflection(view: &View<'_>, id: CoreId) -> Option<(CoreId, Vec<Atom>, usize)> {
+/// The layer whose reflection is this core, with its bias and absolute value.
+fn layer(view: &View<'_>, id: CoreId) -> Option<Layer> {
+    let Reflection { input, over, direction, exact } = reflection(view, id)?;
+    let (width, core) = (direction.len(), view.core(id));
+    if let What::Reflection { abs, .. } = core.what {
+        let bias = operand(view, id, 2);
+        let exact = exact && (bias.is_some() || core.node.is_none_or(|node| view.graph.node(node).input(2).is_none()));
+        return Some(Layer { input, output: id, over, width, direction, bias, abs, exact });
+    }
+    let shift = |user: &CoreId| match &view.core(*user).what {
+        What::Shift(v) if view.atoms.same(&v.along, &over) => Some(shift(view, *user, v)),
+        _ => None,
+    };
+    let (biased, bias) = match view.users(id) {
+        [user] if shift(user).is_some() => (*user, shift(user).flatten()),
+        _ => (id, None),
+    };
+    let is_abs = |user: &&CoreId| matches!(&view.core(**user).what, What::Map { base, curve } if *base == biased && activation(curve) == "abs");
+    let absolute = view.users(biased).iter().find(is_abs).copied();
+    let output = absolute.unwrap_or(biased);
+    let sharp = |curve: &Curve| curve.agrees(&Curve::of(f64::abs));
+    let exact = exact
+        && (biased == id || bias.is_some())
+        && absolute.is_none_or(|id| matches!(&view.core(id).what, What::Map { curve, .. } if sharp(curve)));
+    Some(Layer { input, output, over, width, direction, bias, abs: absolute.is_some(), exact })
+}
+
+/// The elements of operand `i` of a core's node.
+fn operand(view: &View<'_>, id: CoreId, i: usize) -> Option<Vec<f64>> {
+    view.elements(view.graph.node(view.core(id).node?).input(i)?)?.reals()
+}
+
+/// What a core adds; `None` where it does not add a known constant.
+fn shift(view: &View<'_>, id: CoreId, v: &Vector) -> Option<Vec<f64>> {
+    let data = vector(view, v)?;
+    if !v.inverse {
+        return Some(data);
+    }
+    let subtracts = view.graph.node(view.core(id).node?).input(1) == Some(v.constant);
+    subtracts.then(|| data.iter().map(|b| -b).collect())
+}
+
+/// x − 2 v (v·x)
+struct Reflection {
+    input: CoreId,
+    over: Vec<Atom>,
+    direction: Vec<f64>,
+    exact: bool,
+}
+
+/// What a core reflects, if it does.
+fn reflection(view: &View<'_>, id: CoreId) -> Option<Reflection> {
     let core = view.core(id);
     let (sign, [a, b]) = match (&core.what, &core.reads[..]) {
         (What::Reflection { over, .. }, [x]) => {
-            let width = view.atoms.total(over)?.size()?;
-            return Some((*x, over.clone(), usize::try_from(width).ok()?));
+            let width = usize::try_from(view.atoms.total(over)?.size()?).ok()?;
+            let known = operand(view, id, 1).filter(|u| u.len() == width);
+            let exact = known.is_some();
+            let direction = known.unwrap_or_else(|| vec![0.0; width]);
+            return Some(Reflection { input: *x, over: over.clone(), direction, exact });
         }
         (What::Binary { op }, &[a, b]) if op == "Sub" => (1.0, [a, b]),
         (What::Binary { op }, &[a, b]) if op == "Add" => (-1.0, [a, b]),
         _ => return None,
     };
-    let swapped = (sign < 0.0).then(|| reflects(view, b, a, sign)).flatten().map(|(over, n)| (b, over, n));
-    reflects(view, a, b, sign).map(|(over, n)| (a, over, n)).or(swapped)
+    let swapped = || (sign < 0.0).then(|| reflects(view, b, a, sign)).flatten();
+    reflects(view, a, b, sign).or_else(swapped)
 }
 
-/// Whether `part` is 2 v (v·x) (times `sign`), and along which atoms of x.
-fn reflects(view: &View<'_>, x: CoreId, part: CoreId, sign: f64) -> Option<(Vec<Atom>, usize)> {
+/// x less `part` (times `sign`), where `part` is 2 v (v·x).
+fn reflects(view: &View<'_>, x: CoreId, part: CoreId, sign: f64) -> Option<Reflection> {
     let (mut at, mut factor, mut spread) = (part, sign, None);
     let dot = loop {
         match &view.core(at).what {
@@ -102,11 +156,19 @@ fn reflects(view: &View<'_>, x: CoreId, part: CoreId, sign: f64) -> Option<(Vec<
         }
         at = trace::source(view, at)?;
     };
-    let (over, weights) = dot;
-    let (norm, spread) = (weights.iter().map(|d| d * d).sum::<f64>(), spread?);
+    let (over, direction) = dot;
+    let (norm, spread) = (direction.iter().map(|d| d * d).sum::<f64>(), spread?);
     let close = |(w, d): (&f64, &f64)| (factor * w * norm - 2.0 * d).abs() <= 0.02 * (d.abs() + 0.05 * norm.sqrt());
-    (spread.len() == weights.len() && spread.iter().zip(&weights).all(close)).then_some((over, weights.len()))
+    if spread.len() != direction.len() || !spread.iter().zip(&direction).all(close) {
+        return None;
+    }
+    let gap = spread.iter().zip(&direction).map(|(w, d)| (factor * w * norm - 2.0 * d).powi(2)).sum::<f64>();
+    Some(Reflection { input: x, over, direction, exact: gap.sqrt() <= EXACT * norm.sqrt() })
 }
+
+/// How far from a reflection, as a matrix, a layer may be for its vector to be taken as v times its length: the rounding
+/// of v to single precision stays below it.
+const EXACT: f64 = 1e-6;
 
 /// The product of constant vectors, element by element.
 fn product(a: Option<Vec<f64>>, b: Vec<f64>) -> Option<Vec<f64>> {

@@ -14,7 +14,7 @@ use crate::view::View;
 mod chain;
 mod find;
 mod gate;
-mod han;
+pub(crate) mod han;
 mod open;
 mod pattern;
 mod ports;

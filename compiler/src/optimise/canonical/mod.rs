@@ -37,6 +37,19 @@ const PLAIN: &[Rule] = &[
 const AFFINE: &[Rule] =
     &[affine::batch_norm, affine::difference, affine::merge, absorb::scale, absorb::shift, layernorm::absorb];
 
+/// Rules for a graph whose layouts are settled: what moving values around has left to do.
+pub(super) const SETTLE: &[Rule] = &[
+    identity::drop,
+    identity::neutral,
+    movement::merge_reshapes,
+    movement::merge_transposes,
+    affine::difference,
+    affine::merge,
+    absorb::scale,
+    absorb::shift,
+    layernorm::absorb,
+];
+
 /// Brings the graph into its canonical form.
 pub(super) fn run(graph: &mut Graph) -> Result<(), OptimiseError> {
     everywhere(graph, PLAIN)?;

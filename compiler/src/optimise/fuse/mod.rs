@@ -1,5 +1,19 @@
+//! Layers with what follows them in one operator: bias, sum with another value, activation.
+
 use super::OptimiseError;
+use super::canonical;
+use super::rewrite::{Rule, everywhere};
 use crate::ir::Graph;
-pub(super) fn run(_graph: &mut Graph) -> Result<(), OptimiseError> {
-    Ok(())
+
+mod activation;
+mod epilogue;
+mod linear;
+
+/// What is fused, in the order in which it is looked for at a node.
+const RULES: &[Rule] = &[linear::product, linear::pointwise, linear::bias, epilogue::sum, epilogue::activation];
+
+/// Fuses layers with what follows them.
+pub(super) fn run(graph: &mut Graph) -> Result<(), OptimiseError> {
+    everywhere(graph, canonical::SETTLE)?;
+    everywhere(graph, RULES)
 }
