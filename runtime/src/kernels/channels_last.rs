@@ -32,7 +32,7 @@ pub(super) static KERNELS: &[Kernel] = &[
 ];
 
 /// Batch, spatial sizes and channels of a tensor [N, .., C].
-fn parts<'a>(shape: &'a [usize]) -> Result<(usize, &'a [usize], usize), Fault> {
+fn parts(shape: &[usize]) -> Result<(usize, &[usize], usize), Fault> {
     match shape {
         [n, spatial @ .., c] => Ok((*n, spatial, *c)),
         _ => Err(Fault::new("a tensor with channels last has at least two axes")),
@@ -171,7 +171,7 @@ fn average<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fa
             count += 1;
         });
         let count = if count_pads { window.padded(at) } else { count }.max(1);
-        y.iter_mut().for_each(|y| *y = *y / R::of(count as f64));
+        y.iter_mut().for_each(|y| *y /= R::of(count as f64));
     });
     Ok(())
 }

@@ -87,6 +87,25 @@ pub(super) fn along(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     Some(())
 }
 
+/// The rule of stacks of layers, each along an axis of its own.
+pub(super) fn stack(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
+    let (node, held) = (walk.at(id), walk.operand(id, 0)?);
+    let rank = held.view.axes().len();
+    let axes: Vec<usize> = node.ints("axes")?.iter().map(|&a| infer::axis(a, rank).ok()).collect::<Option<_>>()?;
+    let block = |axis: &usize| held.view.is_block(*axis) && !held.view.range(*axis).is_empty();
+    if held.view.is_plain() || !axes.iter().all(block) {
+        return None;
+    }
+    let mark = |owner: &usize| if axes.contains(owner) { owner + 1 } else { 0 };
+    let marks: Vec<usize> = held.view.owners().iter().map(mark).collect();
+    let marked = marked(walk, &held, &marks, true);
+    let places = axes.iter().map(|axis| marked.axis(axis + 1)).collect::<Option<Vec<_>>>()?;
+    let inputs = walk.operands(id, marked.tensor);
+    let what = What::Attrs(with_attr(node, "axes", Attr::Ints(places)), None);
+    walk.compute(id, what, inputs, marked.shape, held.view);
+    Some(())
+}
+
 /// The axis that an attribute, or the operand of a running sum, gives.
 fn axis_of(walk: &Walk<'_>, id: NodeId, old: bool) -> Option<i64> {
     let node = walk.at(id);

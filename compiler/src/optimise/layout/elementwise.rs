@@ -155,6 +155,19 @@ fn place(walk: &mut Walk<'_>, operand: &Operand, order: &[usize], groups: &[Vec<
     walk.arranged(&operand.held, &own, &shape)
 }
 
+/// The tensor of a value with the elements in the order of this view of the same sizes, in this shape.
+pub(super) fn conform(walk: &mut Walk<'_>, held: &Held, view: &View, shape: &[Dim]) -> Option<TensorId> {
+    if held.view.shape() != view.shape() {
+        return None;
+    }
+    let (mut own, mut wanted) = (held.view.clone(), view.clone());
+    for axis in 0..view.axes().len() {
+        let factors = refinement(&own.axes()[axis], &wanted.axes()[axis])?;
+        (own, wanted) = (own.divided(axis, &factors)?, wanted.divided(axis, &factors)?);
+    }
+    Some(walk.arranged(&Held { view: own, ..held.clone() }, wanted.order(), shape))
+}
+
 /// The rule of concatenation: the axis is one factor in each operand, all others are in one order.
 pub(super) fn concat(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let (node, shape, held) = (walk.at(id), walk.result(id, 0)?, operands(walk, id)?);

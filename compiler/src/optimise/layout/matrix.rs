@@ -1,6 +1,7 @@
 //! Products with a matrix: the rows of the first operand may stand in any order.
 
 use super::axis::{marked, marks_of};
+use super::elementwise::conform;
 use super::program::What;
 use super::view::{View, proper, total};
 use super::walk::{Held, Walk};
@@ -22,8 +23,18 @@ pub(super) fn apply(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     }
     let (tensor, mut sizes) = operand(walk, &held, last, node.is("Gemm"))?;
     *sizes.last_mut()? = shape[last].clone();
-    let inputs = walk.operands(id, tensor);
     let view = widened(&held.view, &shape);
+    let sum = match node.input(3) {
+        Some(sum) => Some(walk.held(sum).and_then(|sum| conform(walk, &sum, &view, &sizes))?),
+        None => None,
+    };
+    let inputs = match sum {
+        Some(sum) => {
+            let others = [1, 2].map(|i| node.input(i).map(|value| walk.ordered(value)));
+            std::iter::once(Some(tensor)).chain(others).chain([Some(sum)]).collect()
+        }
+        None => walk.operands(id, tensor),
+    };
     walk.compute(id, What::Same, inputs, sizes, view);
     Some(())
 }
@@ -34,7 +45,8 @@ fn is_by_rows(walk: &Walk<'_>, id: NodeId) -> bool {
     let bias = node.input(2).and_then(|bias| walk.graph.value(bias).shape.as_ref());
     let bias_rows = bias.is_some_and(|shape| shape.len() > 1 && shape[0].size() != Some(1));
     let same = node.input(0) != node.input(1) && node.input(0) != node.input(2);
-    node.is("MatMul") || (node.int("transA").unwrap_or(0) == 0 && !bias_rows && same)
+    let plain = node.is("MatMul") || &*node.op_type == "Linear";
+    plain || (node.int("transA").unwrap_or(0) == 0 && !bias_rows && same)
 }
 
 /// The first operand with its last axis as the last one in memory; two axes if `flat`.

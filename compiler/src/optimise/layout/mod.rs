@@ -9,6 +9,7 @@
 mod axis;
 mod elementwise;
 mod emit;
+mod expand;
 mod matrix;
 mod movement;
 mod norm;
@@ -48,6 +49,7 @@ pub fn layout(graph: &mut Graph) -> Result<(), LayoutError> {
     if graph.version_of("") < OLDEST {
         return Ok(());
     }
+    expand::drop(graph);
     let order = walk::live(graph)?;
     let choices = search(graph, &order);
     let program = walk::walk(graph, &order, &choices);

@@ -2,7 +2,7 @@
 
 use super::axis::{marked, marks_of};
 use super::elementwise::combine;
-use super::program::What;
+use super::program::{Step, What};
 use super::view::{View, proper, total};
 use super::walk::{Held, Walk, with_attr};
 use crate::infer;
@@ -72,9 +72,41 @@ pub(super) fn instance(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     Some(())
 }
 
+/// The rule of norms over channels and positions of each image, one group: batches stand first in memory, everything
+/// else in any order. Factors and offsets of the channels come behind.
+pub(super) fn group(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
+    let (node, held, shape) = (walk.at(id), walk.operand(id, 0)?, walk.result(id, 0)?);
+    let lead = held.view.range(1).start;
+    let first = held.view.order().iter().take(lead).copied().eq(0..lead);
+    if held.view.is_plain() || node.int("num_groups") != Some(1) || !first {
+        return None;
+    }
+    let dtype = walk.graph.value(node.input(0)?).dtype?;
+    let (scale, shift) = (numbers(walk, id, 1, &shape)?, numbers(walk, id, 2, &shape)?);
+    let number = |x: f64| Some(Constant::new(dtype, &[1], decode::encode_reals(dtype, &[x])?));
+    let (one, zero) = (walk.program.literal(number(1.0)?), walk.program.literal(number(0.0)?));
+    let sizes: Shape = vec![total(&held.view.stored()[..lead]), Dim::known(1), total(&held.view.stored()[lead..])];
+    let tensor = walk.program.reshaped(walk.graph, held.tensor, &sizes);
+    let attrs = node.attrs.iter().filter(|(name, _)| *name == "epsilon").map(|(k, v)| (k.clone(), v.clone())).collect();
+    let inputs = vec![Some(tensor), Some(one), Some(zero)];
+    let what = What::Other("", "InstanceNormalization", attrs);
+    let tensor = walk.program.step(Step { from: Some(id), what, inputs, outputs: Vec::new() }, Some(dtype), sizes);
+    // The shape ahead of the norm, so that channels are an axis of memory.
+    let memory = walk.program.shape(held.tensor).to_vec();
+    let tensor = walk.program.reshaped(walk.graph, tensor, &memory);
+    affine(walk, id, Held { tensor, view: held.view }, (&scale, &shift))
+}
+
+/// The numbers of operand `i`, one for each channel of a value of this shape; one number counts for all.
+fn numbers(walk: &Walk<'_>, id: NodeId, i: usize, shape: &[Dim]) -> Option<Vec<f64>> {
+    let numbers = walk.graph.literal(walk.at(id).input(i)?)?.reals()?;
+    let channels = usize::try_from(shape.get(1)?.size()?).ok()?;
+    if numbers.len() == 1 { Some(vec![numbers[0]; channels]) } else { Some(numbers) }
+}
+
 /// The rule of batch norms with constant statistics: a product and a sum, a number for each channel.
 pub(super) fn batch(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
-    let (node, held, shape) = (walk.at(id), walk.operand(id, 0)?, walk.result(id, 0)?);
+    let (node, held) = (walk.at(id), walk.operand(id, 0)?);
     let training = node.int("training_mode") == Some(1) || node.outputs.len() != 1;
     if held.view.is_plain() || training || node.int("spatial") == Some(0) {
         return None;
@@ -84,12 +116,18 @@ pub(super) fn batch(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let epsilon = f64::from(node.float("epsilon").unwrap_or(1e-5));
     let factor: Vec<f64> = scale.iter().zip(&variance).map(|(scale, v)| scale / (v + epsilon).sqrt()).collect();
     let offset: Vec<f64> = shift.iter().zip(&mean).zip(&factor).map(|((b, mean), f)| b - mean * f).collect();
-    let (factor, offset) = (channels(walk, id, &shape, &factor)?, channels(walk, id, &shape, &offset)?);
+    affine(walk, id, held, (&factor, &offset))
+}
+
+/// Computes the result of a node as a value times factors plus offsets of its channels.
+fn affine(walk: &mut Walk<'_>, id: NodeId, held: Held, (factor, offset): (&[f64], &[f64])) -> Option<()> {
+    let (node, shape) = (walk.at(id), walk.result(id, 0)?);
+    let (factor, offset) = (channels(walk, id, &shape, factor)?, channels(walk, id, &shape, offset)?);
     let (inputs, out, view) = combine(walk, id, &[held, factor], &shape)?;
     let step = |name: &'static str| What::Other("", name, Default::default());
     let inputs: Vec<_> = inputs.into_iter().map(Some).collect();
     let dtype = walk.graph.value(node.output(0)?).dtype;
-    let first = super::program::Step { from: Some(id), what: step("Mul"), inputs, outputs: Vec::new() };
+    let first = Step { from: Some(id), what: step("Mul"), inputs, outputs: Vec::new() };
     let tensor = walk.program.step(first, dtype, out);
     let (inputs, out, view) = combine(walk, id, &[Held { tensor, view }, offset], &shape)?;
     walk.compute(id, step("Add"), inputs.into_iter().map(Some).collect(), out, view);

@@ -14,7 +14,12 @@ use crate::tensors::Named;
 
 /// The graph of a text, inferred and folded.
 fn graph(text: &str) -> Graph {
-    let mut graph = parse(&format!("graph \"g\"\nopset \"\" 17, \"ai.hanc\" 1\n{text}")).unwrap();
+    graph_of(17, text)
+}
+
+/// The graph of a text in operators of this opset.
+fn graph_of(opset: i64, text: &str) -> Graph {
+    let mut graph = parse(&format!("graph \"g\"\nopset \"\" {opset}, \"ai.hanc\" 1\n{text}")).unwrap();
     fold(&mut graph, FoldLimits::default()).unwrap();
     graph
 }
@@ -243,6 +248,55 @@ fn axes_are_renamed() {
             "Add",
         ],
     );
+}
+
+#[test]
+fn layers_of_hanc_are_renamed_too() {
+    becomes(
+        "in %x: f32[N, 3, 4, 4]
+        const %w: f32[4, 3, 1, 1] = splat(0.5)
+        const %v: f32[4, 4] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7}
+        const %u: f32[8] = {1, 2, 3, 4, 5, 6, 7, 8}
+        const %s: f32[4] = {1, 2, 3, 4}
+        const %like: i64[4] = {1, 1, 4, 4}
+        %c = Conv(%x, %w)
+        %h = ai.hanc.HanStack(%c, %u, %u) {abs = [1, 0], axes = [1, 2]}
+        %m = ReduceMax(%h) {axes = [3], keepdims = 1}
+        %e = Expand(%m, %like)
+        %a = Add(%e, %h)
+        %t = Transpose(%a) {perm = [0, 3, 2, 1]}
+        %l = ai.hanc.Linear(%t, %v, %s, %t)
+        %y = ReduceMean(%l) {axes = [1, 2, 3], keepdims = 0}
+        out %y",
+        &[
+            "Transpose",
+            "ai.hanc.ConvLast",
+            "ai.hanc.HanStack",
+            "ReduceMax",
+            "Add",
+            "ai.hanc.Linear",
+            "ReduceMean",
+            "Reshape",
+        ],
+    );
+}
+
+#[test]
+fn a_norm_of_one_group_takes_positions_in_any_order() {
+    let before = graph_of(
+        21,
+        "in %x: f32[N, 3, 4, 4]
+        const %w: f32[4, 3, 1, 1] = splat(0.5)
+        const %s: f32[4] = {1, 2, 3, 4}
+        %c = Conv(%x, %w)
+        %n = GroupNormalization(%c, %s, %s) {num_groups = 1}
+        %y = GlobalAveragePool(%n)
+        out %y",
+    );
+    let wanted = ["ConvLast", "Reshape", "InstanceNormalization", "Reshape", "Mul", "Add", "ReduceMean", "Reshape"];
+    let found = nodes(&laid_out(&before));
+    let found: Vec<_> = found.iter().map(|node| node.trim_start_matches("ai.hanc.")).collect();
+    assert_eq!(found[1..], wanted);
 }
 
 #[test]

@@ -51,10 +51,11 @@ fn rule(node: &Node) -> Option<Rule> {
         ("", "Conv") | ("com.microsoft", "FusedConv") => window::convolve,
         ("", "MaxPool" | "AveragePool") => window::pool,
         ("", "GlobalAveragePool" | "GlobalMaxPool") => reduce::global_pool,
-        ("", "MatMul" | "Gemm") => matrix::apply,
+        ("", "MatMul" | "Gemm") | ("ai.hanc", "Linear") => matrix::apply,
         ("", "Softmax" | "LogSoftmax" | "LpNormalization" | "CumSum") | ("ai.hanc", "Han" | "Householder") => {
             axis::along
         }
+        ("ai.hanc", "HanStack") => axis::stack,
         ("", "Split") => parts::split,
         ("", "Slice") => parts::slice,
         ("", "Pad") => parts::pad,
@@ -62,6 +63,7 @@ fn rule(node: &Node) -> Option<Rule> {
         ("", "Concat") => elementwise::concat,
         ("", "BatchNormalization") => norm::batch,
         ("", "InstanceNormalization") => norm::instance,
+        ("", "GroupNormalization") => norm::group,
         ("", "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization") => norm::layer,
         ("", name) if name.starts_with("Reduce") => reduce::apply,
         _ if elementwise => elementwise::apply,
