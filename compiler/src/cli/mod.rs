@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::error::{Failure, exit};
 
+mod bench;
 mod compile;
 mod compiled;
 mod completions;
@@ -84,6 +85,7 @@ enum Verb {
     Verify(verify::Verify),
     Compile(compile::Compile),
     Run(run::Run),
+    Bench(bench::Bench),
     Zoo(zoo::Zoo),
     Explain(explain::Explain),
     Completions(completions::Completions),
@@ -113,6 +115,7 @@ impl Verb {
             Verb::Verify(verb) => verb.run(cx),
             Verb::Compile(verb) => verb.run(cx),
             Verb::Run(verb) => verb.run(cx),
+            Verb::Bench(verb) => verb.run(cx),
             Verb::Zoo(verb) => verb.run(cx),
             Verb::Explain(verb) => verb.run(cx),
             Verb::Completions(verb) => verb.run(),

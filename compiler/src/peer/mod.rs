@@ -2,6 +2,7 @@
 //! is built with it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::tensors::Named;
 
@@ -17,6 +18,9 @@ pub trait Peer {
 
     /// The outputs for these inputs, in the model's order.
     fn run(&mut self, inputs: &Named) -> Result<Named, PeerError>;
+
+    /// The time of each of so many runs, inputs handed over and outputs dropped outside of it.
+    fn time(&mut self, inputs: &Named, runs: usize) -> Result<Vec<Duration>, PeerError>;
 }
 
 /// An engine that hanc can compare with.

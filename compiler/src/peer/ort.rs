@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use bytemuck::pod_collect_to_vec;
 use half::{bf16, f16};
@@ -65,6 +66,21 @@ impl Peer for Ort {
         let outputs = self.session.run(values).map_err(|e| failed(e.to_string()))?;
         let taken = outputs.iter().map(|(name, value)| Ok((name.to_owned(), take(&value)?)));
         taken.collect::<Result<_, String>>().map_err(failed)
+    }
+
+    fn time(&mut self, inputs: &Named, runs: usize) -> Result<Vec<Duration>, PeerError> {
+        let failed = |reason: String| PeerError::Run { engine: ENGINE, reason };
+        let values = inputs.iter().map(|(name, tensor)| Ok((name.as_str(), give(tensor)?)));
+        let values = values.collect::<Result<Vec<_>, String>>().map_err(failed)?;
+        let run = |_| {
+            let views: Vec<_> = values.iter().map(|(name, value)| (*name, SessionInputValue::from(value))).collect();
+            let start = Instant::now();
+            let outputs = self.session.run(views).map_err(|e| failed(e.to_string()))?;
+            let time = start.elapsed();
+            drop(outputs);
+            Ok(time)
+        };
+        (0..runs).map(run).collect()
     }
 }
 

@@ -1,13 +1,14 @@
 //! tract.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytemuck::pod_collect_to_vec;
 use half::f16;
 use hanc_runtime::{DType, Tensor};
 use tract_onnx::prelude::{
     Datum, DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, IntoTValue, TValue,
-    Tensor as Held, tvec,
+    TVec, Tensor as Held, tvec,
 };
 
 use super::{Peer, PeerError};
@@ -27,8 +28,8 @@ impl Tract {
         Ok(Tract { model })
     }
 
-    /// Settles the shapes, optimises and runs.
-    fn compute(&self, inputs: &Named) -> Result<Named, String> {
+    /// Settles the shapes and optimises; the inputs in the model's order.
+    fn settle(&self, inputs: &Named) -> Result<Settled, String> {
         let text = |e: tract_onnx::prelude::TractError| format!("{e:#}");
         let mut model = self.model.clone();
         let mut values = tvec![];
@@ -43,9 +44,22 @@ impl Tract {
         }
         let names: Vec<_> = model.outputs.iter().map(|o| label(&model, *o)).collect();
         let plan = model.into_optimized().map_err(text)?.into_runnable().map_err(text)?;
-        let outputs = plan.run(values).map_err(text)?;
+        let run = move |values| plan.run(values).map_err(text);
+        Ok(Settled { names, values, run: Box::new(run) })
+    }
+
+    fn compute(&self, inputs: &Named) -> Result<Named, String> {
+        let Settled { names, values, run } = self.settle(inputs)?;
+        let outputs = run(values)?;
         names.into_iter().zip(&outputs).map(|(name, value)| Ok((name, take(value)?))).collect()
     }
+}
+
+/// A model whose shapes are settled.
+struct Settled {
+    names: Vec<String>,
+    values: TVec<TValue>,
+    run: Box<dyn Fn(TVec<TValue>) -> Result<TVec<TValue>, String>>,
 }
 
 impl Peer for Tract {
@@ -55,6 +69,20 @@ impl Peer for Tract {
 
     fn run(&mut self, inputs: &Named) -> Result<Named, PeerError> {
         self.compute(inputs).map_err(|reason| PeerError::Run { engine: ENGINE, reason })
+    }
+
+    fn time(&mut self, inputs: &Named, runs: usize) -> Result<Vec<Duration>, PeerError> {
+        let failed = |reason: String| PeerError::Run { engine: ENGINE, reason };
+        let settled = self.settle(inputs).map_err(failed)?;
+        let run = |_| {
+            let values = settled.values.clone();
+            let start = Instant::now();
+            let outputs = (settled.run)(values).map_err(failed)?;
+            let time = start.elapsed();
+            drop(outputs);
+            Ok(time)
+        };
+        (0..runs).map(run).collect()
     }
 }
 
