@@ -15,6 +15,7 @@ mod lift;
 mod microsoft;
 mod movement;
 mod product;
+mod split;
 
 /// Rules that need no other to have come before.
 const PLAIN: &[Rule] = &[
