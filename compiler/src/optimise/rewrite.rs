@@ -203,7 +203,9 @@ pub(super) fn size_from_end(graph: &Graph, value: ValueId, from_end: usize) -> O
 /// A reshape of a value to this shape whose target is a constant: one size of it may hold a symbol.
 pub(super) fn reshape(graph: &mut Graph, x: ValueId, to: &Shape) -> Option<NewNode> {
     let target = target(graph, x, to)?;
+    let content = target.iter().map(|n| Dim::known(*n)).collect();
     let target = graph.add_constant("", Constant::i64(&[target.len()], &target));
+    graph.set_content(target, Some(content));
     Some(NewNode::new("Reshape", [x, target]))
 }
 

@@ -129,8 +129,8 @@ pub(crate) fn absorb(graph: &mut Graph, id: NodeId) -> Option<()> {
     let (is_scale, y) = (node.is("Mul"), node.output(0)?);
     let (h, c) = with_constant(graph, node).filter(|_| is_scale || node.is("Add"))?;
     let (_, norm) = sole(graph, h)?;
-    let centred = norm.is("LayerNormalization");
-    if !centred && !(norm.is("RMSNormalization") && is_scale) || norm.outputs.iter().skip(1).any(Option::is_some) {
+    let takes = norm.is("LayerNormalization") || (norm.is("RMSNormalization") && is_scale);
+    if !takes || norm.outputs.iter().skip(1).any(Option::is_some) {
         return None;
     }
     let norm = norm.clone();

@@ -15,6 +15,7 @@ mod lift;
 mod microsoft;
 mod movement;
 mod product;
+mod split;
 
 /// Rules that need no other to have come before.
 const PLAIN: &[Rule] = &[
@@ -34,8 +35,15 @@ const PLAIN: &[Rule] = &[
 ];
 
 /// Constant factors and shifts: what norms and products leave behind them.
-const AFFINE: &[Rule] =
-    &[affine::batch_norm, affine::difference, affine::merge, absorb::scale, absorb::shift, layernorm::absorb];
+const AFFINE: &[Rule] = &[
+    split::parts,
+    affine::batch_norm,
+    affine::difference,
+    affine::merge,
+    absorb::scale,
+    absorb::shift,
+    layernorm::absorb,
+];
 
 /// Rules for a graph whose layouts are settled: what moving values around has left to do.
 pub(super) const SETTLE: &[Rule] = &[
