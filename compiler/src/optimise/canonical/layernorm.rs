@@ -130,7 +130,7 @@ pub(crate) fn absorb(graph: &mut Graph, id: NodeId) -> Option<()> {
     let (h, c) = with_constant(graph, node).filter(|_| is_scale || node.is("Add"))?;
     let (_, norm) = sole(graph, h)?;
     let centred = norm.is("LayerNormalization");
-    if !centred && !(norm.is("RMSNormalization") && is_scale) || norm.outputs.iter().skip(1).any(Option::is_some) {
+    if !(centred || norm.is("RMSNormalization") && is_scale) || norm.outputs.iter().skip(1).any(Option::is_some) {
         return None;
     }
     let norm = norm.clone();
