@@ -9,6 +9,7 @@ use hanc::ir::verify::verify;
 use hanc::ir::{Dim, Graph};
 use hanc::lower::lower;
 use hanc::optimise::layout::layout;
+use hanc::optimise::optimise;
 use hanc::specialise::specialise;
 use hanc_proto::{Limits, ModelFile};
 use hanc_runtime::Tensor;
@@ -28,7 +29,6 @@ struct Moves {
 fn moves(graph: &Graph) -> Moves {
     let moved = graph.nodes().filter(|(_, node)| node.is("Transpose"));
     let shapes = moved.filter_map(|(_, node)| graph.value(node.output(0)?).shape.as_ref());
-    // A transposition that only moves axes of size 1 moves nothing.
     let sizes: Vec<i64> = shapes.map(|shape| shape.iter().map(Dim::factor).product()).collect();
     Moves { count: sizes.len(), elements: sizes.iter().sum() }
 }
@@ -66,12 +66,14 @@ fn check(graph: &Graph, inputs: &Named, wanted: &Named, tolerance: f64) -> Resul
     Ok(())
 }
 
-/// Lays out a model with free sizes and with the recorded ones, runs both; the moves before and behind.
-fn run(model: &Model) -> Result<[Moves; 2], String> {
+/// Lays out a model with free sizes and with the recorded ones, runs both; the moves before and behind, and
+/// behind all stages of the optimisation.
+fn run(model: &Model) -> Result<[Moves; 3], String> {
     let archive = hanc::tensors::read(&model.npz, 1 << 30).map_err(|e| e.to_string())?;
     let (inputs, wanted) = (recorded(&archive, "input/"), recorded(&archive, "output/"));
     let file = ModelFile::open(&model.path, &Limits::default()).map_err(|e| e.to_string())?;
-    let mut graph = hanc::onnx::import(&file).map_err(|e| e.to_string())?;
+    let imported = hanc::onnx::import(&file).map_err(|e| e.to_string())?;
+    let mut graph = imported.clone();
     let shapes: Vec<_> = inputs.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
     let tolerance = if model.is_half() { 1e-2 } else { 1e-4 };
     let bound = laid_out(specialise(&graph, &shapes).map_err(|e| e.to_string())?)?;
@@ -82,26 +84,24 @@ fn run(model: &Model) -> Result<[Moves; 2], String> {
     let free = laid_out(graph)?;
     let bound = specialise(&free, &shapes).map_err(|e| format!("with free sizes: {e}"))?;
     check(&bound, &inputs, &wanted, tolerance).map_err(|e| format!("with free sizes: {e}"))?;
-    if let Ok(folder) = std::env::var("HANC_DUMP") {
-        let text = hanc::ir::text::print_styled(&free, hanc::ir::text::Style { elide: true });
-        std::fs::write(format!("{folder}/{}.txt", model.name), text).map_err(|e| e.to_string())?;
-    }
-    Ok([before, moves(&free)])
+    let whole = optimise(&imported, None, &mut |_, _| ()).map_err(|e| e.to_string())?;
+    Ok([before, moves(&free), moves(&whole)])
 }
 
 #[test]
 fn outputs_stay_and_fewer_elements_move() {
     let models: Vec<_> = corpus::models();
     let results = parallel(&models, run);
-    eprintln!("{:40} {:>11} {:>24}", "model", "transposes", "elements moved");
+    eprintln!("{:40} {:>16} {:>33}", "model: folded → layout → all stages", "transposes", "elements moved");
     let mut wrong = Vec::new();
     for (model, result) in models.iter().zip(results) {
         match result {
             Err(message) => wrong.push(format!("{}: {message}", model.name)),
-            Ok([before, after]) => eprintln!(
-                "{:40} {:>4} → {:<4} {:>11} → {:<10}",
-                model.name, before.count, after.count, before.elements, after.elements
-            ),
+            Ok(moves) => {
+                let show = |numbers: [i64; 3], width: usize| numbers.map(|n| format!("{n:>width$}")).join(" →");
+                let counts = moves.map(|m| m.count as i64);
+                eprintln!("{:40} {} {}", model.name, show(counts, 4), show(moves.map(|m| m.elements), 10));
+            }
         }
     }
     assert!(wrong.is_empty(), "{} of {} models:\n{}", wrong.len(), models.len(), wrong.join("\n"));

@@ -36,7 +36,7 @@ pub(super) static OPS: &[Op] = &[
 ];
 
 /// Batch, spatial sizes and channels of X.
-fn parts<'a>(x: &'a [Dim]) -> Result<(&'a Dim, &'a [Dim], &'a Dim), String> {
+fn parts(x: &[Dim]) -> Result<(&Dim, &[Dim], &Dim), String> {
     match x {
         [n, spatial @ .., c] => Ok((n, spatial, c)),
         _ => Err(format!("X of shape {x:?} has no batch and channels")),

@@ -31,7 +31,7 @@ pub(super) fn split(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let inputs = walk.operands(id, marked.tensor);
     let mut outputs = Vec::new();
     for (value, shape) in node.outputs.iter().zip(&shapes) {
-        let Some(value) = *value else { return None };
+        let value = (*value)?;
         let mut sizes = marked.shape.clone();
         sizes[usize::try_from(at).ok()?] = shape[axis].clone();
         let tensor = walk.program.add(walk.graph.value(value).dtype, Some(sizes), Source::Step);
