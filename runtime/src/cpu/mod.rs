@@ -28,6 +28,7 @@ pub mod lanes;
 pub mod math;
 pub(crate) mod matmul;
 mod memory;
+pub(crate) mod moves;
 pub(crate) mod nary;
 pub(crate) mod norm;
 pub(crate) mod norm_channels;
@@ -35,6 +36,7 @@ pub mod pool;
 pub(crate) mod reduce;
 pub mod simd;
 pub(crate) mod softmax;
+mod strided;
 #[cfg(test)]
 pub(crate) mod testkit;
 
