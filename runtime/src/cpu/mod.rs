@@ -17,6 +17,7 @@ use crate::plan::Params;
 
 pub mod activation;
 pub(crate) mod arena;
+pub(crate) mod attention;
 pub(crate) mod bind;
 mod broadcast;
 pub(crate) mod conv;
