@@ -16,7 +16,6 @@ pub(super) struct Axis<const N: usize> {
 /// A walk over the elements of a result, in order, a stretch of the last axis at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Walk<const N: usize> {
-    /// Outermost first, never empty.
     axes: Vec<Axis<N>>,
 }
 
@@ -37,11 +36,26 @@ impl<const N: usize> Walk<N> {
                 step = step.saturating_mul(size);
             }
         }
-        let axes = merge(axes.into_iter().filter(|axis| axis.size != 1));
-        Ok((axes.len() <= RANK).then_some(Walk { axes }))
+        Ok(Walk::of(axes))
     }
 
-    /// The last axis. The steps along it are 0 or 1.
+    /// A walk over these axes, outermost first; `None` where there are more than [`RANK`] that cannot be merged.
+    pub fn of(axes: Vec<Axis<N>>) -> Option<Walk<N>> {
+        let axes = merge(axes.into_iter().filter(|axis| axis.size != 1));
+        (axes.len() <= RANK).then_some(Walk { axes })
+    }
+
+    /// A walk over these axes as they are.
+    pub fn kept(axes: Vec<Axis<N>>) -> Option<Walk<N>> {
+        (1..=RANK).contains(&axes.len()).then_some(Walk { axes })
+    }
+
+    /// The axes, outermost first, never none.
+    pub fn axes(&self) -> &[Axis<N>] {
+        &self.axes
+    }
+
+    /// The last axis. The steps along it are 0 or 1 in a walk over stretched operands.
     pub fn inner(&self) -> Axis<N> {
         self.axes[self.axes.len() - 1]
     }

@@ -1,5 +1,7 @@
 //! Kernels that apply a function of one number to every element.
 
+use std::ops::Range;
+
 use super::activation::Activation;
 use super::{Cpu, Frame, Job, Reuse, Site, Target};
 use crate::kernel::Fault;
@@ -11,6 +13,17 @@ pub(super) const EACH: usize = 1 << 14;
 pub(super) fn stretch(len: usize, threads: usize) -> usize {
     let even = len.div_ceil(threads.max(1)).next_multiple_of(64);
     even.clamp(EACH, 4 * EACH)
+}
+
+/// Shares out `count` items of `each` elements among tasks of some length, and calls `f` with the items of each.
+pub(super) fn shares(frame: &Frame<'_>, count: usize, each: usize, f: impl Fn(Range<usize>) + Sync) {
+    let share = EACH.div_ceil(each.max(1));
+    let part = |i: usize| f(i * share..count.min((i + 1) * share));
+    match count.div_ceil(share) {
+        0 => (),
+        1 => part(0),
+        tasks => frame.workers.run(tasks, &part),
+    }
 }
 
 /// Calls `f` with the first element and the result's part of each stretch of `each` elements, on all threads.

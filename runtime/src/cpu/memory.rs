@@ -32,6 +32,11 @@ impl Memory {
         !self.at.is_null()
     }
 
+    /// Where element `n` lies, of the type that it holds.
+    pub(crate) fn element<T>(self, n: usize) -> *mut T {
+        self.at.cast::<T>().wrapping_add(n)
+    }
+
     /// Its elements, of the type that it holds.
     pub(crate) fn read<'a, T>(self) -> &'a [T] {
         if !self.is_there() {

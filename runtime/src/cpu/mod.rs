@@ -17,6 +17,7 @@ use crate::plan::Params;
 
 pub mod activation;
 pub(crate) mod arena;
+pub(crate) mod attention;
 pub(crate) mod bind;
 mod broadcast;
 pub(crate) mod conv;
@@ -28,6 +29,7 @@ pub mod lanes;
 pub mod math;
 pub(crate) mod matmul;
 mod memory;
+pub(crate) mod moves;
 pub(crate) mod nary;
 pub(crate) mod norm;
 pub(crate) mod norm_channels;
@@ -35,6 +37,7 @@ pub mod pool;
 pub(crate) mod reduce;
 pub mod simd;
 pub(crate) mod softmax;
+mod strided;
 #[cfg(test)]
 pub(crate) mod testkit;
 

@@ -13,7 +13,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               values, 3 stage are handed out",
         f64: attention,
         f32: attention,
-        cpu: None,
+        cpu: Some(&crate::cpu::attention::ATTENTION),
     },
     Kernel {
         name: "rotary.1",

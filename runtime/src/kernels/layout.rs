@@ -1,37 +1,44 @@
 //! Elements moved by a rule of their position alone.
 
 use super::index::{self, Walk, assign, only, per_axis, strides, take};
+use crate::cpu::moves;
 use crate::kernel::{Arg, Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = &[
-    Kernel { name: "transpose.1", doc: "axis i of y is axis perm[i] of x", f64: transpose, f32: transpose, cpu: None },
+    Kernel {
+        name: "transpose.1",
+        doc: "axis i of y is axis perm[i] of x",
+        f64: transpose,
+        f32: transpose,
+        cpu: Some(&moves::TRANSPOSE),
+    },
     Kernel {
         name: "slice.1",
         doc: "y[i…] = x[starts + i·steps …], an entry of starts and steps for each axis; steps may be negative",
         f64: slice,
         f32: slice,
-        cpu: None,
+        cpu: Some(&moves::SLICE),
     },
     Kernel {
         name: "concat.1",
         doc: "y = the operands one behind the other along axis",
         f64: concat,
         f32: concat,
-        cpu: None,
+        cpu: Some(&moves::CONCAT),
     },
     Kernel {
         name: "split.1",
         doc: "y_k = x from offsets[k] on along axis, as far as y_k is long; an empty y_k is left alone",
         f64: split,
         f32: split,
-        cpu: None,
+        cpu: Some(&moves::SPLIT),
     },
     Kernel {
         name: "expand.1",
         doc: "y = x repeated along axes of size 1 and new leading axes",
         f64: expand,
         f32: expand,
-        cpu: None,
+        cpu: Some(&moves::EXPAND),
     },
     Kernel {
         name: "tile.1",
@@ -46,7 +53,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               constant (operand 1, or the parameter value, or 0), edge, reflect or wrap",
         f64: pad,
         f32: pad,
-        cpu: None,
+        cpu: Some(&moves::PAD),
     },
 ];
 

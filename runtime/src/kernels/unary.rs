@@ -1,12 +1,12 @@
 //! Element by element: one real operand (some take integers as well).
 
 use super::{rows, same_len, single};
-use crate::cpu::elementwise;
+use crate::cpu::{elementwise, moves};
 use crate::kernel::{Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
 pub(super) static KERNELS: &[Kernel] = rows! {
-    "copy.1", "y = x, row-major order kept, any shape of as many elements; between classes the value is converted", copy;
-    "dropout.1", "y = x; result 1, where it is wanted, is 1 everywhere", dropout;
+    "copy.1", "y = x, row-major order kept, any shape of as many elements; between classes the value is converted", copy => moves::COPY;
+    "dropout.1", "y = x; result 1, where it is wanted, is 1 everywhere", dropout => moves::DROPOUT;
     "abs.1", "y = |x|", with_integers, Real::abs, i64::wrapping_abs => elementwise::ABS;
     "neg.1", "y = -x", with_integers, |x: R| -x, i64::wrapping_neg => elementwise::NEG;
     "sign.1", "y = -1, 0 or 1 as x is negative, zero or positive", with_integers, sign, i64::signum;
