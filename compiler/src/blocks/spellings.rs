@@ -132,3 +132,9 @@ fn reflections_count_in_any_association() {
     let other = "%t = MatMul(%x, %v) %p = Mul(%t, %g) %y = Sub(%x, %p) out %y";
     assert_eq!(stack(&format!("{v} {other}")), []);
 }
+
+#[test]
+fn a_block_that_nothing_reads_is_none_to_replace() {
+    let body = "%h = MatMul(%x, %w1) %a = Relu(%h) %z = MatMul(%a, %w2) %d = Add(%x, %z) %y = Neg(%x) out %y";
+    assert_eq!(found(body), ["ffn.0 relu - skip unread"]);
+}
