@@ -20,7 +20,7 @@ pub fn mutated(model: &ModelProto, dice: &mut Dice) -> Vec<u8> {
         change(&mut model, dice);
     }
     let mut bytes = model.encode_to_vec();
-    if dice.one_in(5) {
+    if dice.one_in(8) {
         spoil_bytes(&mut bytes, dice);
     }
     bytes
@@ -28,12 +28,12 @@ pub fn mutated(model: &ModelProto, dice: &mut Dice) -> Vec<u8> {
 
 fn change(model: &mut ModelProto, dice: &mut Dice) {
     let names = names(model);
-    match dice.roll(16) {
+    match dice.roll(24) {
         0 => header(model, dice),
         1 => function(model, dice),
         2 => ports(model, dice),
         3 => sides(model, &names, dice),
-        4..=6 => tensors::change(model, dice),
+        4..=8 => tensors::change(model, dice),
         _ => {
             let keys = function_keys(model);
             nodes::change(some_nodes(model, dice), &names, &keys, dice);
@@ -84,7 +84,8 @@ fn header(model: &mut ModelProto, dice: &mut Dice) {
         1 => dice.shuffle(&mut model.opset_import),
         2 => model.opset_import.push(OperatorSetIdProto { domain: domain(dice), version: Some(dice.integer()) }),
         _ => {
-            let versions = [None, Some(0), Some(-3), Some(1), Some(6), Some(9), Some(12), Some(13), Some(18), Some(23), Some(99)];
+            let versions =
+                [None, Some(0), Some(-3), Some(1), Some(6), Some(9), Some(12), Some(13), Some(18), Some(23), Some(99)];
             if let Some(opset) = dice.pick_mut(&mut model.opset_import) {
                 opset.version = versions[dice.roll(versions.len())];
             }
@@ -93,7 +94,8 @@ fn header(model: &mut ModelProto, dice: &mut Dice) {
 }
 
 fn domain(dice: &mut Dice) -> Option<String> {
-    [None, Some(""), Some("ai.onnx"), Some("com.microsoft"), Some("ai.hanc"), Some("x")][dice.roll(6)].map(str::to_owned)
+    [None, Some(""), Some("ai.onnx"), Some("com.microsoft"), Some("ai.hanc"), Some("x")][dice.roll(6)]
+        .map(str::to_owned)
 }
 
 /// Makes a function of some nodes and calls it, or changes one that is there.

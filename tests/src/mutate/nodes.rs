@@ -8,7 +8,7 @@ use crate::dice::Dice;
 
 /// Changes the list or one node of it.
 pub(super) fn change(nodes: &mut Vec<NodeProto>, names: &[String], functions: &[(String, String)], dice: &mut Dice) {
-    match dice.roll(12) {
+    match dice.roll(24) {
         0 => dice.shuffle(nodes),
         1 => wrap(nodes, dice),
         _ => {
@@ -20,20 +20,27 @@ pub(super) fn change(nodes: &mut Vec<NodeProto>, names: &[String], functions: &[
 }
 
 fn change_one(node: &mut NodeProto, names: &[String], functions: &[(String, String)], dice: &mut Dice) {
-    match dice.roll(12) {
-        0 => operator(node, functions, dice),
-        1 | 2 => rewire(&mut node.input, names, dice),
-        3 => rewire(&mut node.output, names, dice),
-        4 => dice.shuffle(&mut node.input),
-        5 => dice.shuffle(&mut node.output),
-        6 => dice.shuffle(&mut node.attribute),
-        7 | 8 => node.attribute.push(known_attribute(node, dice)),
-        9 => node.name = dice.pick(names).cloned(),
+    match dice.roll(24) {
+        0..=3 => operator(node, functions, dice),
+        4..=8 => rewire(&mut node.input, names, dice),
+        9 => rewire(&mut node.output, names, dice),
+        10 | 11 => dice.shuffle(&mut node.input),
+        12 => dice.shuffle(&mut node.output),
+        13 => dice.shuffle(&mut node.attribute),
+        14 => node.name = dice.pick(names).cloned(),
+        15..=18 => attribute(node, dice),
         _ => match dice.pick_mut(&mut node.attribute) {
             Some(attribute) => change_attribute(attribute, dice),
-            None => node.attribute.push(known_attribute(node, dice)),
+            None => attribute(node, dice),
         },
     }
+}
+
+/// Sets an attribute that the node's operator has, now and then a second time.
+fn attribute(node: &mut NodeProto, dice: &mut Dice) {
+    let new = known_attribute(node, dice);
+    node.attribute.retain(|old| old.name != new.name || dice.one_in(6));
+    node.attribute.push(new);
 }
 
 /// Another operator of the table, a function, or none that there is.
@@ -95,7 +102,8 @@ fn spoil(attribute: &mut AttributeProto, dice: &mut Dice) {
     } else if attribute.f.is_some() {
         attribute.f = Some(dice.real());
     } else if attribute.s.is_some() {
-        attribute.s = Some([&b""[..], b"linear", b"SAME_UPPER", b"ij,jk->ik", b"...i,->", b"\xff"][dice.roll(6)].into());
+        attribute.s =
+            Some([&b""[..], b"linear", b"SAME_UPPER", b"ij,jk->ik", b"...i,->", b"\xff"][dice.roll(6)].into());
     } else {
         set(attribute, dice);
     }

@@ -2,9 +2,7 @@
 
 use hanc_proto::onnx::tensor_shape_proto::{Dimension, dimension};
 use hanc_proto::onnx::type_proto::{self, Value};
-use hanc_proto::onnx::{
-    ModelProto, SparseTensorProto, StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto,
-};
+use hanc_proto::onnx::{ModelProto, SparseTensorProto, StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto};
 
 use crate::dice::Dice;
 
@@ -28,7 +26,12 @@ pub(super) fn spoil(tensor: &mut TensorProto, dice: &mut Dice) {
         3 => outside(tensor, dice),
         4 => elements(tensor, dice),
         5 => zeros(tensor, dice),
-        _ => sizes(&mut tensor.dims, dice),
+        _ => {
+            sizes(&mut tensor.dims, dice);
+            if !dice.one_in(4) {
+                fill(tensor);
+            }
+        }
     }
 }
 
@@ -71,16 +74,27 @@ fn elements(tensor: &mut TensorProto, dice: &mut Dice) {
 fn zeros(tensor: &mut TensorProto, dice: &mut Dice) {
     let sizes = [0, 1, 2, 3, 8, 12];
     tensor.dims = (0..dice.roll(4)).map(|_| sizes[dice.roll(6)]).collect();
-    let elements: i64 = tensor.dims.iter().product();
+    fill(tensor);
+}
+
+/// Gives a tensor the bytes that its sizes ask for, where they are few.
+fn fill(tensor: &mut TensorProto) {
+    let elements =
+        tensor.dims.iter().try_fold(1i64, |n, size| n.checked_mul(*size)).filter(|n| (0..1 << 12).contains(n));
     let bits = hanc_proto::element_bits(tensor.data_type()).unwrap_or(32);
-    tensor.raw_data = Some(vec![0; elements as usize * bits as usize / 8].into());
+    if let Some(elements) = elements {
+        let mut bytes = tensor.raw_data.take().unwrap_or_default().to_vec();
+        bytes.resize((elements as usize * bits as usize).div_ceil(8), 1);
+        tensor.raw_data = Some(bytes.into());
+    }
 }
 
 /// External data with wrong keys.
 fn outside(tensor: &mut TensorProto, dice: &mut Dice) {
     let places = ["weights.data", "../weights.data", "/etc/passwd", "", ".", "gone", "a\0b"];
     let place = places[dice.roll(places.len())].to_owned();
-    let number = |dice: &mut Dice| [dice.integer().to_string(), "0".into(), "4".into(), "x".into()][dice.roll(4)].clone();
+    let number =
+        |dice: &mut Dice| [dice.integer().to_string(), "0".into(), "4".into(), "x".into()][dice.roll(4)].clone();
     let entries = [("location", place), ("offset", number(dice)), ("length", number(dice)), ("other", "1".into())];
     let entry = |(key, value): (&str, String)| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
     let kept = 1 + dice.roll(entries.len());
