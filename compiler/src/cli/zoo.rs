@@ -84,7 +84,10 @@ fn about(name: &str, plan: &Blueprint) -> Result<Outcome, Failure> {
 
 fn describe(entry: &Entry, plan: &Blueprint) -> Value {
     let options = entry.all_options().map(|o| json!({"name": o.name, "default": o.default, "doc": o.doc}));
-    let inputs = plan.inputs().into_iter().map(|(name, shape)| json!({"name": name, "shape": shape}));
+    // A size is a number, or the name of one that is free, as in `inspect --json`.
+    let size = |text: String| text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number));
+    let shape = |shape: Vec<String>| shape.into_iter().map(size).collect::<Vec<_>>();
+    let inputs = plan.inputs().into_iter().map(|(name, sizes)| json!({"name": name, "shape": shape(sizes)}));
     json!({
         "name": entry.name,
         "doc": entry.doc,

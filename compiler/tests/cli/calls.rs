@@ -112,7 +112,18 @@ fn conversions_that_cannot_be_leave_no_file() {
         "E504",
         &["2"],
     );
-    bench.fails(&convert(&["--replace", "ffn", "--init", "fit", "-o", "y.onnx"]), 2, "E101", &["fit"]);
+    bench.fails(
+        &convert(&["--replace", "ffn", "--init", "fit", "-o", "y.onnx"]),
+        2,
+        "E101",
+        &["--init fit", "not there yet"],
+    );
+    bench.fails(
+        &convert(&["--replace", "ffn", "--calibrate", "synth:shapes", "-o", "y.onnx"]),
+        2,
+        "E101",
+        &["--calibrate", "not there yet"],
+    );
     bench.fails(&convert(&["--replace", "token-linear", "-o", "y.onnx"]), 1, "E501", &["base.onnx"]);
     bench.fails(&convert(&["--replace", "ffn", "--except", "*", "-o", "y.onnx"]), 1, "E501", &["base.onnx"]);
     bench.fails(&convert(&["--replace", "ffn", "-o", "y.onnx", "--report", "r.pdf"]), 2, "E101", &["r.pdf"]);
