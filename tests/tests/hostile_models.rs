@@ -19,7 +19,7 @@ use hanc_tests::mutate::mutated;
 use hanc_tests::node_case;
 
 /// Mutations of a run without `HANC_MUTATIONS`.
-const DEFAULT: u64 = 40_000;
+const DEFAULT: u64 = 20_000;
 /// Processor time that one mutation may take.
 const HANG: Duration = Duration::from_secs(1);
 /// Time on the clock behind which one that has not come back is given up.
