@@ -1,4 +1,4 @@
-//! Files that hanc writes appear complete or not at all.
+//! What hanc writes: files that appear complete or not at all, and numbers.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -22,6 +22,16 @@ pub fn replace(path: &Path, body: impl FnOnce(&mut BufWriter<File>) -> io::Resul
         let _ = std::fs::remove_file(&scratch);
     }
     done
+}
+
+/// `1 234 567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let lead = digits.len() % 3;
+    let (head, tail) = digits.split_at(lead);
+    let groups = std::iter::once(head).filter(|head| !head.is_empty());
+    let rest = tail.as_bytes().chunks(3).filter_map(|group| std::str::from_utf8(group).ok());
+    groups.chain(rest).collect::<Vec<_>>().join(" ")
 }
 
 /// Notes a file that this run writes under a temporary name which ends as all of ours do.
@@ -66,6 +76,11 @@ fn fill(file: File, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_stand_in_threes() {
+        assert_eq!([0, 12, 123, 1_234, 1_821_706].map(grouped), ["0", "12", "123", "1 234", "1 821 706"]);
+    }
 
     #[test]
     fn the_old_file_stays_until_the_new_one_is_complete() {

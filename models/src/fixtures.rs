@@ -5,6 +5,7 @@
 
 mod near;
 mod spell;
+mod whole;
 
 pub use spell::{Activation, Block, Linear, Mixing, Norm, Residual};
 
@@ -60,7 +61,7 @@ pub fn all() -> Vec<Fixture> {
     blocks.extend(Mixing::ALL.iter().map(|mixing| (format!("mixing-{mixing:?}"), Block { mixing: *mixing, ..base })));
     blocks.extend(together());
     let spelled = blocks.into_iter().map(|(name, block)| block.fixture(name));
-    spelled.chain(near::all()).collect()
+    spelled.chain(whole::all()).chain(near::all()).collect()
 }
 
 /// Spellings that meet in one exporter or another.

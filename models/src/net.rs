@@ -114,8 +114,21 @@ impl Net {
     /// A Constant node with drawn values, the same for every seed.
     pub fn drawn_constant(&mut self, leaf: &str, dims: &[usize], init: Init) -> Value {
         let values = init.fill(dims, &mut Stream::new(0, &self.scoped(leaf)));
-        let dims: Vec<i64> = dims.iter().map(|dim| *dim as i64).collect();
-        self.constant(DataType::Float, &dims, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        self.constant(DataType::Float, &signed(dims), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    /// A Constant node with drawn values in half precision.
+    pub fn drawn_half(&mut self, leaf: &str, dims: &[usize], init: Init) -> Value {
+        let values = init.fill(dims, &mut Stream::new(0, &self.scoped(leaf)));
+        let bytes = values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect();
+        self.constant(DataType::Float16, &signed(dims), bytes)
+    }
+
+    /// A Constant node with drawn signed bytes.
+    pub fn drawn_bytes(&mut self, leaf: &str, dims: &[usize]) -> Value {
+        let values = Init::Uniform(127.0).fill(dims, &mut Stream::new(0, &self.scoped(leaf)));
+        let bytes = values.iter().map(|value| *value as i8 as u8).collect();
+        self.constant(DataType::Int8, &signed(dims), bytes)
     }
 
     /// Drops the weights from index `from` on and reads those of the same names with `prefix` replaced in their place.
@@ -186,6 +199,10 @@ impl Net {
         let trained = self.weights.iter().filter(|weight| weight.trained);
         trained.fold(0, |sum, weight| sum.saturating_add(weight.len()))
     }
+}
+
+fn signed(dims: &[usize]) -> Vec<i64> {
+    dims.iter().map(|dim| *dim as i64).collect()
 }
 
 fn value_info(name: &str, dims: &[usize]) -> ValueInfoProto {

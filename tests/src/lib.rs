@@ -4,6 +4,9 @@
 
 pub mod binary;
 pub mod corpus;
+pub mod dice;
+pub mod gauntlet;
+pub mod mutate;
 pub mod node_case;
 pub mod npz;
 pub mod peers;

@@ -6,7 +6,7 @@ use std::process::Command;
 use hanc::ir::{Constant, Graph};
 use hanc::lower::{Lowered, lower};
 use hanc::onnx::{constant, import};
-use hanc_proto::onnx::TensorProto;
+use hanc_proto::onnx::{ModelProto, TensorProto};
 use hanc_proto::{Limits, ModelFile};
 use hanc_runtime::kernel::Real;
 use hanc_runtime::reference::Session;
@@ -44,6 +44,19 @@ pub fn run(folder: &Path) -> Result<(), Failure> {
     let wanted = tensors(folder, &file, "output", graph.outputs().len())?;
     compare_all(&compute::<f64>(&graph, &inputs)?, &wanted)?;
     compare_all(&compute::<f32>(&graph, &inputs)?, &wanted).map_err(|message| format!("in single precision {message}"))
+}
+
+/// The model of the case in `folder`, with its operands as initializers.
+pub fn with_operands(folder: &Path) -> Result<ModelProto, Failure> {
+    let bytes = std::fs::read(folder.join("model.onnx")).map_err(text)?;
+    let mut model = ModelProto::decode(&*bytes).map_err(text)?;
+    let graph = model.graph.get_or_insert_default();
+    for (i, input) in std::mem::take(&mut graph.input).into_iter().enumerate() {
+        let bytes = std::fs::read(folder.join(format!("input_{i}.pb"))).map_err(text)?;
+        let tensor = TensorProto::decode(&*bytes).map_err(text)?;
+        graph.initializer.push(TensorProto { name: input.name, ..tensor });
+    }
+    Ok(model)
 }
 
 /// The plan of the case in `folder`, with its operands as weights. Nothing is folded, so that every node becomes a step.

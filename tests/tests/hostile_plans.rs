@@ -10,76 +10,67 @@ use hanc::lower::Lowered;
 use hanc_runtime::DType;
 use hanc_runtime::plan::{Plan, Slot, Step, Weight};
 use hanc_runtime::reference::Session;
+use hanc_tests::dice::Dice;
 use hanc_tests::node_case;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 /// Broken plans of each case.
 const TIMES: u64 = 20;
 
-fn roll(dice: &mut ChaCha8Rng, sides: usize) -> usize {
-    dice.next_u32() as usize % sides.max(1)
-}
-
-fn integer(dice: &mut ChaCha8Rng) -> i64 {
-    [0, 1, 2, 3, -1, -2, 5, 100, 1 << 20, 1 << 31, 1 << 40, 1 << 62, i64::MAX, i64::MIN][roll(dice, 14)]
-}
-
 /// Changes a parameter's value a little or beyond recognition.
-fn spoil(value: &mut Value, dice: &mut ChaCha8Rng) {
+fn spoil(value: &mut Value, dice: &mut Dice) {
     match value {
-        Value::Array(list) if !list.is_empty() && roll(dice, 4) > 0 => {
-            let at = roll(dice, list.len());
-            match roll(dice, 3) {
+        Value::Array(list) if !list.is_empty() && dice.roll(4) > 0 => {
+            let at = dice.roll(list.len());
+            match dice.roll(3) {
                 0 => drop(list.remove(at)),
-                1 => list.push(json!(integer(dice))),
-                _ => list[at] = json!(integer(dice)),
+                1 => list.push(json!(dice.integer())),
+                _ => list[at] = json!(dice.integer()),
             }
         }
         Value::Bool(flag) => *flag = !*flag,
         other => {
-            *other = [json!(integer(dice)), json!([integer(dice)]), json!(-1.5), json!("x")][roll(dice, 4)].clone()
+            *other = [json!(dice.integer()), json!([dice.integer()]), json!(-1.5), json!("x")][dice.roll(4)].clone()
         }
     }
 }
 
-fn spoil_step(step: &mut Step, dice: &mut ChaCha8Rng) {
+fn spoil_step(step: &mut Step, dice: &mut Dice) {
     let keys: Vec<_> = step.params.0.keys().cloned().collect();
-    match roll(dice, 5) {
-        0 | 1 if !keys.is_empty() => spoil(&mut step.params.0[&keys[roll(dice, keys.len())]], dice),
-        2 if !keys.is_empty() => drop(step.params.0.remove(&keys[roll(dice, keys.len())])),
+    match dice.roll(5) {
+        0 | 1 if !keys.is_empty() => spoil(&mut step.params.0[&keys[dice.roll(keys.len())]], dice),
+        2 if !keys.is_empty() => drop(step.params.0.remove(&keys[dice.roll(keys.len())])),
         3 if !step.inputs.is_empty() => {
-            let at = roll(dice, step.inputs.len());
-            step.inputs[at] = step.inputs[roll(dice, step.inputs.len())].filter(|_| roll(dice, 2) == 0);
+            let at = dice.roll(step.inputs.len());
+            step.inputs[at] = step.inputs[dice.roll(step.inputs.len())].filter(|_| dice.roll(2) == 0);
         }
         _ => drop(step.inputs.pop()),
     }
 }
 
 /// Another shape or type.
-fn spoil_slot(slot: &mut Slot, dice: &mut ChaCha8Rng) {
+fn spoil_slot(slot: &mut Slot, dice: &mut Dice) {
     let types = [DType::F32, DType::I64, DType::U8, DType::Bool, DType::F16];
-    match roll(dice, 5) {
-        0 => slot.dtype = types[roll(dice, types.len())],
+    match dice.roll(5) {
+        0 => slot.dtype = types[dice.roll(types.len())],
         1 => drop(slot.shape.pop()),
         2 if !slot.shape.is_empty() => slot.shape.rotate_left(1),
         _ if !slot.shape.is_empty() => {
-            let at = roll(dice, slot.shape.len());
-            slot.shape[at].factor = [0, 1, 2, 3, 7, 1 << 40][roll(dice, 6)];
+            let at = dice.roll(slot.shape.len());
+            slot.shape[at].factor = [0, 1, 2, 3, 7, 1 << 40][dice.roll(6)];
         }
         _ => (),
     }
 }
 
-fn broken(lowered: &Lowered, dice: &mut ChaCha8Rng) -> (Plan, hanc_runtime::plan::Weights) {
+fn broken(lowered: &Lowered, dice: &mut Dice) -> (Plan, hanc_runtime::plan::Weights) {
     let (mut plan, mut weights) = (lowered.plan.clone(), lowered.weights.clone());
-    for _ in 0..=roll(dice, 2) {
-        if roll(dice, 2) == 0 && !plan.steps.is_empty() {
-            let at = roll(dice, plan.steps.len());
+    for _ in 0..=dice.roll(2) {
+        if dice.roll(2) == 0 && !plan.steps.is_empty() {
+            let at = dice.roll(plan.steps.len());
             spoil_step(&mut plan.steps[at], dice);
         } else if !plan.slots.is_empty() {
-            let at = roll(dice, plan.slots.len());
+            let at = dice.roll(plan.slots.len());
             spoil_slot(&mut plan.slots[at], dice);
             refill(&plan.slots[at], weights.get_mut(&at));
         }
@@ -111,7 +102,7 @@ fn run_all(cases: &[PathBuf], progress: &Sender<Progress>) {
     for case in cases {
         let Ok(lowered) = node_case::plan(case) else { continue };
         for seed in 0..TIMES {
-            let (plan, weights) = broken(&lowered, &mut ChaCha8Rng::seed_from_u64(seed));
+            let (plan, weights) = broken(&lowered, &mut Dice::new(seed));
             tell(progress, Progress::Runs(format!("{} {seed}", case.display())));
             let panics = catch_unwind(AssertUnwindSafe(|| run(&plan, &weights))).is_err();
             tell(progress, Progress::Ran { panics });

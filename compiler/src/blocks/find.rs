@@ -106,7 +106,7 @@ fn block(view: &View<'_>, candidate: &Candidate, id: String) -> Block {
     let placed = found.is_some();
     let ports = found.unwrap_or_else(|| nominal(view, chain, over));
     let region = region::region(view, chain.input, ports.output.value);
-    let refusal = refusal(view, candidate, &region, placed);
+    let refusal = refusal(view, candidate, &region, placed).or_else(|| unread(view, ports.output.value));
     let constants = region::constants(view, &region.nodes);
     Block {
         id,
@@ -197,6 +197,12 @@ fn refusal(view: &View<'_>, candidate: &Candidate, region: &Region, placed: bool
         }
         Some(_) => None,
     }
+}
+
+/// The refusal of a block whose result nothing reads.
+fn unread(view: &View<'_>, output: ValueId) -> Option<Refusal> {
+    let dead = view.graph.users(output).is_empty() && !view.graph.is_output(output);
+    dead.then(|| Refusal::Unread { value: view.graph.value(output).name.to_string() })
 }
 
 /// Elements of a constant that training changes: of a real type, and more than one.

@@ -83,6 +83,12 @@ pub enum Refusal {
         /// The value.
         value: String,
     },
+    /// It computes for nobody.
+    #[error("nothing reads its result {value}")]
+    Unread {
+        /// The result.
+        value: String,
+    },
     /// The type cannot hold a Han layer's weights.
     #[error("{value} is {dtype}; a Han layer needs f32, f64, f16 or bf16")]
     Type {
@@ -109,6 +115,7 @@ impl Refusal {
             Refusal::Foreign { .. } => "foreign",
             Refusal::AxisUnknown { .. } => "axis-unknown",
             Refusal::TypeUnknown { .. } => "type-unknown",
+            Refusal::Unread { .. } => "unread",
             Refusal::Type { .. } => "type",
         }
     }

@@ -132,3 +132,67 @@ fn reflections_count_in_any_association() {
     let other = "%t = MatMul(%x, %v) %p = Mul(%t, %g) %y = Sub(%x, %p) out %y";
     assert_eq!(stack(&format!("{v} {other}")), []);
 }
+
+#[test]
+fn a_block_that_nothing_reads_is_none_to_replace() {
+    let body = "%h = MatMul(%x, %w1) %a = Relu(%h) %z = MatMul(%a, %w2) %d = Add(%x, %z) %y = Neg(%x) out %y";
+    assert_eq!(found(body), ["ffn.0 relu - skip unread"]);
+}
+
+#[test]
+fn norms_count_in_any_arithmetic() {
+    let norm = |body: &str| {
+        found(&format!(
+            "const %e: f32[] = {{1e-5}} const %half: f32[] = {{0.5}} const %less: f32[] = {{-0.5}} const %one: f32[] = {{1}}
+            %m = ReduceMean(%x) {{axes = [-1]}} %c = Sub(%x, %m) %s = Mul(%c, %c) %v = ReduceMean(%s) {{axes = [-1]}}
+            %q = Add(%v, %e) {body} %h = MatMul(%n, %w1) %a = Relu(%h) %z = MatMul(%a, %w2) %y = Add(%x, %z) out %y"
+        ))
+    };
+    for body in [
+        "%d = Sqrt(%q) %r = Reciprocal(%d) %k = Mul(%r, %g) %p = Mul(%c, %k) %n = Add(%p, %o)",
+        "%d = Sqrt(%q) %r = Div(%one, %d) %u = Mul(%c, %r) %p = Mul(%u, %g) %n = Add(%p, %o)",
+        "%d = Pow(%q, %half) %u = Div(%c, %d) %p = Mul(%u, %g) %n = Add(%p, %o)",
+        "%r = Pow(%q, %less) %u = Mul(%c, %r) %p = Mul(%u, %g) %n = Add(%p, %o)",
+        // x k + (β − μ k), k = γ / σ.
+        "%d = Sqrt(%q) %r = Reciprocal(%d) %k = Mul(%r, %g) %p = Mul(%x, %k) %t = Mul(%m, %k) %b = Sub(%o, %t) %n = Add(%p, %b)",
+    ] {
+        assert_eq!(norm(body), ["ffn.0 relu layer skip "], "{body}");
+    }
+}
+
+#[test]
+fn activations_are_known_by_what_they_compute() {
+    let act = |body: &str| {
+        let lines = found(&format!(
+            "const %zero: f32[] = {{0}} const %one: f32[] = {{1}} const %six: f32[] = {{6}} const %k: f32[] = {{0.1}}
+            %n = LayerNormalization(%x, %g, %o) %i = MatMul(%n, %w1) %h = Add(%i, %b1) {body} %z = MatMul(%a, %w2)
+            %y = Add(%x, %z) out %y"
+        ));
+        lines.join(" ").split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    for (body, name) in [
+        ("%a = Max(%h, %zero)", "relu"),
+        ("%a = Clip(%h, %zero)", "relu"),
+        ("%t = Greater(%h, %zero) %a = Where(%t, %h, %zero)", "relu"),
+        ("%a = Clip(%h, %zero, %six)", "relu6"),
+        ("%l = Mul(%h, %k) %a = Max(%h, %l)", "leaky_relu"),
+        ("%p = Relu(%h) %a = Mul(%p, %p)", "relu_squared"),
+        ("%m = Neg(%h) %e = Exp(%m) %p = Add(%e, %one) %a = Div(%h, %p)", "silu"),
+        ("%s = HardSigmoid(%h) {alpha = 0.16666667f, beta = 0.5f} %a = Mul(%h, %s)", "hard_swish"),
+        ("%p = Softplus(%h) %t = Tanh(%p) %a = Mul(%h, %t)", "mish"),
+        ("%a = com.microsoft.FastGelu(%h)", "gelu_tanh"),
+        ("%a = com.microsoft.QuickGelu(%h)", "quick_gelu"),
+    ] {
+        assert_eq!(act(body), name, "{body}");
+    }
+}
+
+#[test]
+fn products_may_be_convolutions_of_pictures_of_one_row() {
+    let body =
+        "const %k1: f32[16, 8, 1, 1] = splat(0.1) const %k2: f32[8, 16, 1, 1] = splat(0.1) const %at: i64[1] = {2}
+        %n = LayerNormalization(%x, %g, %o) %t = Transpose(%n) {perm = [0, 2, 1]} %u = Unsqueeze(%t, %at)
+        %h = Conv(%u, %k1, %b1) %a = Relu(%h) %z = Conv(%a, %k2, %b2) %s = Squeeze(%z, %at)
+        %r = Transpose(%s) {perm = [0, 2, 1]} %y = Add(%x, %r) out %y";
+    assert_eq!(found(body), ["ffn.0 relu layer skip "]);
+}

@@ -8,9 +8,10 @@ use hanc_runtime::file::{Problem, is_hanc};
 use hanc_runtime::plan::Port;
 use serde_json::{Value, json};
 
-use super::text::{self, bytes, grouped, short};
+use super::text::{self, bytes, short};
 use super::ui::Ui;
 use crate::error::Failure;
+use crate::output::grouped;
 
 /// The compiled model of this name; none where it is another kind of file.
 pub(super) fn open(name: &str, ui: &Ui) -> Result<Option<Model>, Failure> {

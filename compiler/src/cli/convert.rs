@@ -48,6 +48,9 @@ pub(super) struct Convert {
     /// What the layers start from
     #[arg(long, value_name = "START", default_value = "paper")]
     init: Start,
+    /// Data that `--init fit` learns from
+    #[arg(long, value_name = "DATA", hide = true)]
+    calibrate: Option<String>,
     /// How a layer is written
     #[arg(long, value_name = "FORM", default_value = "inline")]
     emit: Form,
@@ -65,6 +68,9 @@ enum Start {
     Paper,
     /// As the identity, which the skip connection was
     Identity,
+    /// Learned from what the block computes on data
+    #[value(hide = true)]
+    Fit,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -113,10 +119,7 @@ impl Convert {
             depth: self.depth,
             keep_norm: self.keep_norm,
             keep_residual: self.keep_residual,
-            init: match self.init {
-                Start::Paper => Init::Paper,
-                Start::Identity => Init::Identity,
-            },
+            init: self.start()?,
             emit: match self.emit {
                 Form::Inline => Emit::Inline,
                 Form::Function => Emit::Function,
@@ -124,6 +127,16 @@ impl Convert {
             seed: ui.seed(),
             ..Options::default()
         })
+    }
+
+    /// Starts that learn from data need training, which is not there yet.
+    fn start(&self) -> Result<Init, Failure> {
+        match (self.init, &self.calibrate) {
+            (Start::Paper, None) => Ok(Init::Paper),
+            (Start::Identity, None) => Ok(Init::Identity),
+            _ => Err(Failure::new("E101", "", "--init fit and --calibrate are not there yet: they come with training")
+                .help("Use --init paper or --init identity, and train the converted model elsewhere.")),
+        }
     }
 
     fn write_report(&self, converted: &Converted) -> Result<(), Failure> {

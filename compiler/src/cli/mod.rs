@@ -221,6 +221,8 @@ fn writable(path: &Path) -> Result<(), Failure> {
     match path.file_name() {
         None => refuse("it names no file"),
         Some(_) if path.is_dir() => refuse("it is a folder"),
+        // A file takes its place by a change of names, which would remove a pipe or device.
+        Some(_) if path.exists() && !path.is_file() => refuse("it is a pipe or device"),
         Some(_) if !folder.is_dir() => refuse("its folder does not exist"),
         Some(_) => Ok(()),
     }

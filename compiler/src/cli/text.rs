@@ -55,16 +55,6 @@ pub(super) fn name(text: &str, width: usize) -> String {
     format!("{start}…{end}")
 }
 
-/// `1 234 567`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let lead = digits.len() % 3;
-    let (head, tail) = digits.split_at(lead);
-    let groups = std::iter::once(head).filter(|head| !head.is_empty());
-    let rest = tail.as_bytes().chunks(3).filter_map(|group| std::str::from_utf8(group).ok());
-    groups.chain(rest).collect::<Vec<_>>().join(" ")
-}
-
 /// `1.8 M`, three digits.
 pub(super) fn short(number: f64) -> String {
     let units = ["", " k", " M", " G", " T", " P"];
@@ -143,8 +133,6 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!(grouped(1_821_706), "1 821 706");
-        assert_eq!(grouped(12), "12");
         assert_eq!(short(1_821_706.0), "1.82 M");
         assert_eq!(short(999.0), "999");
         assert_eq!(bytes(88_200_000), "88.2 MB");

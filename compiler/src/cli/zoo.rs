@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, text, ui::Ui};
 use crate::error::Failure;
+use crate::output::grouped;
 
 /// Writes one of the paper's models as ONNX, freshly initialised; without a name, lists them.
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ impl Zoo {
         super::writable(output)?;
         crate::output::announce(output);
         plan.write(output, storage).map_err(|e| Failure::at(output.display().to_string(), &e))?;
-        let parameters = text::grouped(plan.parameters());
+        let parameters = grouped(plan.parameters());
         let text =
             format!("{}: {name}, {parameters} parameters, {}", output.display(), text::bytes(plan.weight_bytes()));
         let json = json!({"output": output, "model": name, "parameters": plan.parameters()});
@@ -60,7 +61,7 @@ fn list() -> Result<Outcome, Failure> {
     let models = hanc_models::list().iter().map(|entry| Ok((entry, hanc_models::plan(entry.name)?)));
     let models: Vec<_> = models.collect::<Result<_, _>>().map_err(|e: hanc_models::Error| Failure::at("zoo", &e))?;
     let line = |(entry, plan): &(&Entry, Blueprint)| {
-        vec![entry.name.to_owned(), text::grouped(plan.parameters()), inputs(plan), entry.doc.to_owned()]
+        vec![entry.name.to_owned(), grouped(plan.parameters()), inputs(plan), entry.doc.to_owned()]
     };
     let rows: Vec<_> = models.iter().map(line).collect();
     let table = text::table(&["name", ">parameters", "input", "what it is"], &rows);
@@ -76,15 +77,17 @@ fn about(name: &str, plan: &Blueprint) -> Result<Outcome, Failure> {
     let entry = entry.ok_or_else(|| Failure::new("E108", bare, "there is no such model"))?;
     let rows: Vec<_> =
         entry.all_options().map(|o| vec![o.name.to_owned(), o.default.to_owned(), o.doc.to_owned()]).collect();
-    let head =
-        format!("{name}: {}\n{} parameters, input {}", entry.doc, text::grouped(plan.parameters()), inputs(plan));
+    let head = format!("{name}: {}\n{} parameters, input {}", entry.doc, grouped(plan.parameters()), inputs(plan));
     let text = format!("{head}\n\n{}", text::table(&["option", "default", "what it sets"], &rows));
     Ok(Outcome::new(text, describe(entry, plan)))
 }
 
 fn describe(entry: &Entry, plan: &Blueprint) -> Value {
     let options = entry.all_options().map(|o| json!({"name": o.name, "default": o.default, "doc": o.doc}));
-    let inputs = plan.inputs().into_iter().map(|(name, shape)| json!({"name": name, "shape": shape}));
+    // A size is a number, or the name of one that is free, as in `inspect --json`.
+    let size = |text: String| text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number));
+    let shape = |shape: Vec<String>| shape.into_iter().map(size).collect::<Vec<_>>();
+    let inputs = plan.inputs().into_iter().map(|(name, sizes)| json!({"name": name, "shape": shape(sizes)}));
     json!({
         "name": entry.name,
         "doc": entry.doc,

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use super::report::{Change, Replaced, Report, grouped, size};
+use super::report::{Change, Replaced, Report, size};
+use crate::output::grouped;
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
 table{border-collapse:collapse;width:100%;margin:1rem 0 2rem}th,td{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:left}\
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{font-family:ui-monospace,monospace}\
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.n,code{white-space:nowrap}code{font-family:ui-monospace,monospace}\
+.totals td:last-child{width:40%}main{overflow-x:auto}\
 .bar{background:#dfe6ee;height:1.1rem;margin:.2rem 0;border-radius:3px}.bar i{display:block;height:100%;background:#27699c;border-radius:3px}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181a1d}th,td{border-color:#3a3f45}.bar{background:#30363d}}";
 
@@ -17,12 +19,12 @@ impl Report {
         let mut page = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\n\
-             <body><h1>{title}</h1>\n"
+             <body><main><h1>{title}</h1>\n"
         );
         page += &self.totals();
         page += &self.blocks_table();
         page += &self.refused_table();
-        page += "</body></html>\n";
+        page += "</main></body></html>\n";
         page
     }
 
@@ -38,7 +40,7 @@ impl Report {
             )
         };
         let mut text = String::from(
-            "<table><tr><th></th><th class=n>before</th><th class=n>after</th><th class=n>left</th><th></th></tr>\n",
+            "<table class=totals><tr><th></th><th class=n>before</th><th class=n>after</th><th class=n>left</th><th></th></tr>\n",
         );
         text += &row("Parameters", self.parameters, grouped);
         text += &row("Multiply-adds", self.macs, grouped);

@@ -1,5 +1,6 @@
 //! What a conversion did, for programs and for people.
 
+use crate::output::grouped;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -304,16 +305,6 @@ fn summed(rows: &[Row]) -> Option<Row> {
     (sum.what, sum.width) = ("others".into(), String::new());
     rows[1..].iter().for_each(|row| sum.merge(row));
     Some(sum)
-}
-
-/// `1 234 567`
-pub(super) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let head = digits.len() % 3;
-    let (first, rest) = digits.split_at(head);
-    let groups = rest.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
-    let all: Vec<_> = std::iter::once(first.to_owned()).filter(|first| !first.is_empty()).chain(groups).collect();
-    all.join(" ")
 }
 
 /// `3.4 MB`

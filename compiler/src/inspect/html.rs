@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::{Entry, Report, operator};
 use crate::blocks::Found;
+use crate::count::han_parameters;
 use crate::infer::describe;
 use crate::ir::{Graph, Node, NodeId, ValueId};
+use crate::output::grouped;
 
 const PAGE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
@@ -106,9 +108,9 @@ fn is_shown(entry: &Entry) -> bool {
 fn block(entry: &Entry) -> Group {
     let state = if entry.replaceable { "good" } else { "near" };
     let value = if entry.replaceable {
-        format!("{} → {}", entry.parameters, entry.parameters_after)
+        format!("{} → {}", grouped(entry.parameters), grouped(entry.parameters_after))
     } else {
-        entry.parameters.to_string()
+        grouped(entry.parameters)
     };
     Group {
         id: entry.id.clone(),
@@ -131,7 +133,7 @@ fn han(stack: &super::Han) -> Group {
         kind: "han",
         state: "han",
         text: format!("{} layer{plural} of width {} on axis {}", stack.layers, stack.width, stack.axis),
-        value: (2 * stack.width * stack.layers).to_string(),
+        value: grouped(stack.layers as u64 * han_parameters(stack.width)),
         reason: None,
         input: String::new(),
         output: String::new(),

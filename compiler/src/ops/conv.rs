@@ -2,7 +2,7 @@
 
 use hanc_runtime::DType;
 
-use super::support::{activated, agree, unknown, vector};
+use super::support::{activated, agree, one_type, unknown, vector};
 use super::window::Sliding;
 use crate::infer::Infer;
 use crate::ir::{Dim, Node, Shape};
@@ -95,6 +95,7 @@ fn operands<'a>(cx: &Infer<'a>) -> Result<Option<(&'a Shape, &'a Shape)>, String
 }
 
 fn conv(cx: &mut Infer<'_>) -> Result<(), String> {
+    one_type(cx, 0..3)?;
     let shape = convolved(cx, true)?;
     cx.set(0, cx.dtype(0), shape);
     Ok(())
@@ -128,6 +129,7 @@ fn convolved(cx: &mut Infer<'_>, bias: bool) -> Result<Option<Shape>, String> {
 }
 
 fn transpose(cx: &mut Infer<'_>) -> Result<(), String> {
+    one_type(cx, 0..3)?;
     let (node, group) = (cx.node(), Dim::known(group(cx.node())?));
     let Some((x, w)) = operands(cx)? else {
         cx.set(0, cx.dtype(0), None);

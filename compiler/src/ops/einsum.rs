@@ -1,6 +1,6 @@
 //! Sums of products in Einstein's notation.
 
-use super::support::{agree, text};
+use super::support::{agree, one_type, text};
 use crate::infer::Infer;
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -102,6 +102,7 @@ fn implicit(terms: &[String], widest: &str) -> String {
 
 fn infer(cx: &mut Infer<'_>) -> Result<(), String> {
     let count = cx.node().inputs.len();
+    one_type(cx, 0..count)?;
     let shapes: Option<Vec<&Shape>> = (0..count).map(|i| cx.shape(i)).collect();
     let Some(shapes) = shapes else {
         cx.set(0, cx.dtype(0), None);

@@ -2,7 +2,7 @@
 
 use hanc_runtime::DType;
 
-use super::support::agree;
+use super::support::{agree, one_type};
 use crate::infer::{Infer, broadcast};
 use crate::ir::{Dim, Node, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -94,6 +94,7 @@ fn fused_matmul(cx: &mut Infer<'_>) -> Result<(), String> {
 }
 
 fn multiply(cx: &mut Infer<'_>, trans: (bool, bool)) -> Result<(), String> {
+    one_type(cx, 0..2)?;
     let shape = match (cx.shape(0), cx.shape(1)) {
         (Some(a), Some(b)) => Some(product(a, b, trans)?),
         _ => None,
@@ -112,6 +113,7 @@ fn integer(cx: &mut Infer<'_>) -> Result<(), String> {
 }
 
 fn gemm(cx: &mut Infer<'_>) -> Result<(), String> {
+    one_type(cx, 0..3)?;
     for (i, name) in [(0, "A"), (1, "B")] {
         if let Some(shape) = cx.shape(i).filter(|shape| shape.len() != 2) {
             return Err(format!("{name} has to be a matrix, its shape is {shape:?}"));

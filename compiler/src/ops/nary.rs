@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::content;
+use super::support::one_type;
 use crate::infer::{Infer, broadcast, same};
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -69,7 +70,7 @@ pub(super) static OPS: &[Op] = &[
 
 /// Operands of one type, a result of the same.
 pub(super) fn arithmetic(cx: &mut Infer<'_>) -> Result<(), String> {
-    agree(cx, [0, 1])?;
+    one_type(cx, [0, 1])?;
     let shape = stretched(cx, [0, 1])?;
     cx.set(0, cx.dtype(0).or(cx.dtype(1)), shape);
     Ok(())
@@ -100,7 +101,7 @@ fn power(cx: &mut Infer<'_>) -> Result<(), String> {
 
 /// The slope stretches to the first operand and never the other way.
 fn prelu(cx: &mut Infer<'_>) -> Result<(), String> {
-    agree(cx, [0, 1])?;
+    one_type(cx, [0, 1])?;
     if let (Some(x), Some(result)) = (cx.shape(0), stretched(cx, [0, 1])?)
         && x.len() != result.len()
     {
@@ -110,7 +111,7 @@ fn prelu(cx: &mut Infer<'_>) -> Result<(), String> {
 }
 
 fn truth(cx: &mut Infer<'_>) -> Result<(), String> {
-    agree(cx, [0, 1])?;
+    one_type(cx, [0, 1])?;
     let shape = stretched(cx, [0, 1])?;
     cx.set(0, Some(DType::Bool), shape);
     Ok(())
@@ -129,7 +130,7 @@ fn logic(cx: &mut Infer<'_>, f: fn(bool, bool) -> bool) -> Result<(), String> {
 }
 
 fn choose(cx: &mut Infer<'_>) -> Result<(), String> {
-    agree(cx, [1, 2])?;
+    one_type(cx, [1, 2])?;
     let shape = stretched(cx, [0, 1, 2])?;
     cx.set(0, cx.dtype(1).or(cx.dtype(2)), shape);
     content::set(cx, |[condition, a, b]| match condition.size() {
@@ -146,7 +147,7 @@ fn all(cx: &mut Infer<'_>) -> Result<(), String> {
     if operands.is_empty() {
         return Err("at least one operand is needed".into());
     }
-    agree(cx, operands.clone())?;
+    one_type(cx, operands.clone())?;
     let dtype = operands.clone().find_map(|i| cx.dtype(i));
     let shape = stretched(cx, operands)?;
     cx.set(0, dtype, shape);
@@ -164,16 +165,6 @@ fn extreme(cx: &mut Infer<'_>, loses: Ordering) -> Result<(), String> {
         _ => (),
     }
     Ok(())
-}
-
-/// Checks that operands have one type, as far as it is known.
-fn agree(cx: &Infer<'_>, operands: impl IntoIterator<Item = usize>) -> Result<(), String> {
-    let mut types = operands.into_iter().filter_map(|i| cx.dtype(i));
-    let Some(first) = types.next() else { return Ok(()) };
-    match types.find(|t| *t != first) {
-        Some(other) => Err(format!("operands are {first} and {other}, one type is needed")),
-        None => Ok(()),
-    }
 }
 
 /// The shape that operands stretch to, where all shapes are known.

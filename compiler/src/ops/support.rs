@@ -14,6 +14,16 @@ pub(super) fn agree(a: &Dim, b: &Dim, what: impl FnOnce(&Dim, &Dim) -> String) -
     }
 }
 
+/// Checks that operands have one type, as far as it is known.
+pub(super) fn one_type(cx: &Infer<'_>, operands: impl IntoIterator<Item = usize>) -> Result<(), String> {
+    let mut types = operands.into_iter().filter_map(|i| cx.dtype(i));
+    let Some(first) = types.next() else { return Ok(()) };
+    match types.find(|t| *t != first) {
+        Some(other) => Err(format!("operands are {first} and {other}, one type is needed")),
+        None => Ok(()),
+    }
+}
+
 /// Says what is wrong unless the operand, where its shape is known, is a vector of this length.
 pub(super) fn vector(cx: &Infer<'_>, i: usize, name: &str, length: &Dim) -> Result<(), String> {
     match cx.shape(i).map(Vec::as_slice) {

@@ -112,7 +112,18 @@ fn conversions_that_cannot_be_leave_no_file() {
         "E504",
         &["2"],
     );
-    bench.fails(&convert(&["--replace", "ffn", "--init", "fit", "-o", "y.onnx"]), 2, "E101", &["fit"]);
+    bench.fails(
+        &convert(&["--replace", "ffn", "--init", "fit", "-o", "y.onnx"]),
+        2,
+        "E101",
+        &["--init fit", "not there yet"],
+    );
+    bench.fails(
+        &convert(&["--replace", "ffn", "--calibrate", "synth:shapes", "-o", "y.onnx"]),
+        2,
+        "E101",
+        &["--calibrate", "not there yet"],
+    );
     bench.fails(&convert(&["--replace", "token-linear", "-o", "y.onnx"]), 1, "E501", &["base.onnx"]);
     bench.fails(&convert(&["--replace", "ffn", "--except", "*", "-o", "y.onnx"]), 1, "E501", &["base.onnx"]);
     bench.fails(&convert(&["--replace", "ffn", "-o", "y.onnx", "--report", "r.pdf"]), 2, "E101", &["r.pdf"]);
@@ -122,4 +133,20 @@ fn conversions_that_cannot_be_leave_no_file() {
     assert_eq!((exit, &json["output"]), (0, &Value::Null));
     let names: Vec<_> = std::fs::read_dir(bench.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["base.onnx"], "something was written");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced_by_one() {
+    let bench = Bench::new();
+    bench.base();
+    let pipe = bench.path("pipe.onnx");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: there is no mkfifo");
+    }
+    bench.fails(&["convert", "base.onnx", "--replace", "ffn", "-o", "pipe.onnx"], 2, "E104", &["pipe.onnx", "pipe"]);
+    bench.fails(&["zoo", "hannet", "-o", "pipe.onnx"], 2, "E104", &["pipe.onnx"]);
+    bench.fails(&["inspect", "base.onnx", "--html", "pipe.onnx"], 2, "E104", &["pipe.onnx"]);
+    assert!(!std::fs::metadata(&pipe).unwrap().is_file());
 }

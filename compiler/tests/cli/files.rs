@@ -68,6 +68,48 @@ fn broken_models_are_refused_with_the_place() {
 }
 
 #[test]
+fn nodes_that_contradict_their_operands_are_named_with_them() {
+    let bench = Bench::new();
+    let integers = || TensorProto { data_type: Some(7), raw_data: Some(vec![1; 48].into()), ..weight("w", &[3, 2], 0) };
+    for op in ["Add", "MatMul", "Gemm"] {
+        bench.model("mixed.onnx", &model(vec![node(op, "/mixed", &["x", "w"], &["y"])], vec![integers()]));
+        let words = ["mixed.onnx", "/mixed", op, "f32 and i64, one type", "x f32[2, 3]", "w i64[3, 2]"];
+        bench.fails(&["inspect", "mixed.onnx"], 3, "E302", &words);
+    }
+    let sizes = |name: &str, sizes: [i64; 2]| TensorProto {
+        data_type: Some(7),
+        raw_data: Some(sizes.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>().into()),
+        ..weight(name, &[2], 0)
+    };
+    bench.model("sizes.onnx", &model(vec![node("Reshape", "/r", &["x", "s"], &["y"])], vec![sizes("s", [4, 4])]));
+    bench.fails(&["inspect", "sizes.onnx"], 3, "E302", &["sizes.onnx", "/r", "6 elements", "16", "x f32[2, 3]"]);
+    let huge = model(vec![node("ConstantOfShape", "/huge", &["s"], &["y"])], vec![sizes("s", [1 << 40, 1 << 40])]);
+    bench.model("huge.onnx", &huge);
+    bench.fails(&["verify", "huge.onnx", "huge.onnx"], 5, "E703", &["huge.onnx", "/huge", "limit is 8589934592"]);
+}
+
+#[test]
+fn functions_that_call_themselves_are_refused() {
+    let bench = Bench::new();
+    let local = |op: &str| NodeProto { domain: Some("local".into()), ..node(op, "/call", &["x"], &["y"]) };
+    let opsets = || OperatorSetIdProto { domain: Some("local".into()), version: Some(1) };
+    let function = hanc_proto::onnx::FunctionProto {
+        name: Some("F".into()),
+        domain: Some("local".into()),
+        input: vec!["x".into()],
+        output: vec!["y".into()],
+        node: vec![local("F")],
+        opset_import: vec![opsets()],
+        ..Default::default()
+    };
+    let mut bomb = model(vec![local("F")], vec![]);
+    bomb.functions.push(function);
+    bomb.opset_import.push(opsets());
+    bench.model("bomb.onnx", &bomb);
+    bench.fails(&["inspect", "bomb.onnx"], 3, "E303", &["bomb.onnx", "local.F", "64 deep"]);
+}
+
+#[test]
 fn external_data_stays_in_the_folder() {
     let bench = Bench::new();
     let entry = |key: &str, value: &str| hanc_proto::onnx::StringStringEntryProto {

@@ -126,3 +126,17 @@ fn verify_finds_where_two_models_part() {
     assert!(String::from_utf8_lossy(&text.stdout).contains("first difference: h, made by /mul (Mul)"));
     assert!(String::from_utf8_lossy(&text.stderr).contains("error[E601]"));
 }
+
+#[test]
+fn models_of_the_zoo_say_their_sizes_as_inspect_does() {
+    let bench = Bench::new();
+    let (_, listed) = bench.json(&["zoo"]);
+    for model in listed["models"].as_array().unwrap() {
+        let name = model["name"].as_str().unwrap();
+        assert!(model["inputs"][0]["shape"][0] == "N" && model["inputs"][0]["shape"][1].is_u64(), "{name}: {model}");
+    }
+    let (_, one) = bench.json(&["zoo", "hannet"]);
+    let (_, inspected) = bench.json(&["inspect", "zoo:hannet"]);
+    assert_eq!(one["inputs"][0]["shape"], inspected["model"]["inputs"][0]["shape"]);
+    assert_eq!(one["parameters"], inspected["model"]["parameters"]);
+}

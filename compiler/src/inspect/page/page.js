@@ -254,7 +254,7 @@
     panel.append(
       el("h1", {}, m.path), el("p", { class: "about" }, [m.producer, opset, `IR ${m.ir_version}`].filter(Boolean).join(" · ")),
       el("div", { class: "tiles" }, tile(short(m.parameters), "parameters"), tile(short(m.macs), "multiply-adds"), tile(`${short(m.bytes)}B`.replace(/(\d)B/, "$1 B"), "on disk"), tile(String(m.nodes), "nodes")),
-      ...(data.command ? [title("Next"), el("code", {}, data.command)] : []),
+      ...(data.command ? [title("Next"), el("code", {}, ...data.command.split(" ").flatMap(word => [el("span", { class: "word" }, word), " "]))] : []),
       ...rows("Blocks that Han layers can replace", "good"), ...rows("Near misses", "near"), ...rows("Han layers", "han"),
       title("Inputs and outputs"), el("div", { class: "list" }, ports.map(port)), title("Operators"), el("div", { class: "list" }, ops));
   }
