@@ -1,10 +1,6 @@
 //! A model that is ready to run: a plan that was checked, with its weights.
 
-<<<<<<< HEAD
-=======
-use std::any::Any;
 use std::collections::BTreeMap;
->>>>>>> b590ff4 (Write and open .hanc files: safetensors with the plan in their header, mapped, proven whole before anything runs)
 use std::sync::{Arc, OnceLock};
 
 use crate::check::PlanError;
@@ -32,28 +28,18 @@ enum Decoded {
     Int(Vec<i64>),
 }
 
-<<<<<<< HEAD
-=======
 /// What a model says of itself, texts by key: who made it, and of what.
 pub type Metadata = BTreeMap<String, String>;
 
-/// What a step has packed of its weights, once it has been bound.
-pub(crate) type Packed = OnceLock<Arc<dyn Any + Send + Sync>>;
-
->>>>>>> b590ff4 (Write and open .hanc files: safetensors with the plan in their header, mapped, proven whole before anything runs)
 impl Model {
     /// A model of a plan that passes its [check](Plan::check).
     pub fn new(plan: Plan, weights: Weights) -> Result<Model, PlanError> {
         plan.check(&weights)?;
-<<<<<<< HEAD
-        let packed = plan.steps.iter().map(|_| Packed::default()).collect();
-=======
         Ok(Model::of(plan, weights, Metadata::new()))
     }
 
     fn of(plan: Plan, weights: Weights, metadata: Metadata) -> Model {
-        let packed = plan.steps.iter().map(|_| Packed::new()).collect();
->>>>>>> b590ff4 (Write and open .hanc files: safetensors with the plan in their header, mapped, proven whole before anything runs)
+        let packed = plan.steps.iter().map(|_| Packed::default()).collect();
         let decoded = plan.slots.iter().map(|_| OnceLock::new()).collect();
         Model(Arc::new(Inner { plan, weights, packed, decoded, metadata }))
     }
