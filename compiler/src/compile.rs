@@ -9,10 +9,10 @@ use hanc_runtime::reference::decode;
 
 use crate::execute::wanted;
 use crate::fold::{FoldLimits, fold};
-use crate::infer::InferError;
 use crate::ir::inline::{InlineError, inline_all};
 use crate::ir::{Dim, Graph};
 use crate::lower::{LowerError, lower};
+use crate::optimise::{OptimiseError, optimise};
 use crate::specialise::{SpecialiseError, bind};
 
 /// How a model is compiled.
@@ -63,9 +63,9 @@ pub enum CompileError {
     /// A call of a model-local function has no end.
     #[error(transparent)]
     Inline(#[from] InlineError),
-    /// A node is not what it claims to be.
+    /// A stage failed.
     #[error(transparent)]
-    Infer(#[from] InferError),
+    Optimise(#[from] OptimiseError),
     /// A node cannot be lowered, whatever the sizes.
     #[error(transparent)]
     Lower(#[from] LowerError),
@@ -100,14 +100,10 @@ pub fn compile(graph: &Graph, options: &Options, seen: &mut dyn FnMut(&str, &Gra
 fn stages(graph: &Graph, options: &Options, seen: &mut dyn FnMut(&str, &Graph)) -> Result<Graph, CompileError> {
     let mut graph = graph.clone();
     inline_all(&mut graph)?;
-    seen("inlined", &graph);
     let sizes = sizes(&graph, options)?;
     bind(&mut graph, &options.shapes, &sizes)?;
     ranked(&graph)?;
-    fold(&mut graph, FoldLimits::default())?;
-    seen("folded", &graph);
-    // The stages of the optimiser come here.
-    Ok(graph)
+    Ok(optimise(&graph, None, seen)?)
 }
 
 /// Every input needs a rank.

@@ -13,6 +13,8 @@ use crate::ir::CycleError;
 use crate::ir::inline::InlineError;
 use crate::lower::LowerError;
 use crate::onnx::{ExportError, Fault, ImportError};
+use crate::optimise::OptimiseError;
+use crate::optimise::layout::LayoutError;
 use crate::peer::PeerError;
 use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
@@ -204,12 +206,41 @@ impl Coded for SpecialiseError {
     }
 }
 
+impl Coded for OptimiseError {
+    fn code(&self) -> &'static str {
+        match self {
+            OptimiseError::Inline(error) => error.code(),
+            OptimiseError::Infer(error) => error.code(),
+            OptimiseError::Cycle(error) | OptimiseError::Layout(LayoutError::Cycle(error)) => error.code(),
+            OptimiseError::Specialise(error) => error.code(),
+            OptimiseError::Layout(LayoutError::Constant(_)) => "E203",
+            OptimiseError::Verify { .. } => "E405",
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            OptimiseError::Infer(error) => error.place(),
+            OptimiseError::Specialise(error) => error.place(),
+            _ => None,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            OptimiseError::Infer(error) => error.message(),
+            OptimiseError::Specialise(error) => error.message(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Coded for CompileError {
     fn code(&self) -> &'static str {
         match self {
             CompileError::Specialise(error) => error.code(),
             CompileError::Inline(error) => error.code(),
-            CompileError::Infer(error) => error.code(),
+            CompileError::Optimise(error) => error.code(),
             CompileError::Lower(error) => error.code(),
             CompileError::Batch { .. } => "E105",
             CompileError::Free { .. } => "E404",
@@ -219,7 +250,7 @@ impl Coded for CompileError {
     fn place(&self) -> Option<String> {
         match self {
             CompileError::Specialise(error) => error.place(),
-            CompileError::Infer(error) => error.place(),
+            CompileError::Optimise(error) => error.place(),
             CompileError::Lower(error) | CompileError::Free { error, .. } => error.place(),
             CompileError::Inline(_) | CompileError::Batch { .. } => None,
         }
@@ -228,7 +259,7 @@ impl Coded for CompileError {
     fn message(&self) -> String {
         match self {
             CompileError::Specialise(error) => error.message(),
-            CompileError::Infer(error) => error.message(),
+            CompileError::Optimise(error) => error.message(),
             CompileError::Lower(error) => error.message(),
             CompileError::Free { error, free } => {
                 format!("{}; it depends on {}, free in the inputs", error.message(), free.join(", "))
