@@ -9,7 +9,6 @@ use hanc_runtime::reference::decode;
 
 use crate::execute::wanted;
 use crate::fold::{FoldLimits, fold};
-use crate::infer::InferError;
 use crate::ir::inline::{InlineError, inline_all};
 use crate::ir::{Dim, Graph};
 use crate::lower::{LowerError, lower};
@@ -64,10 +63,7 @@ pub enum CompileError {
     /// A call of a model-local function has no end.
     #[error(transparent)]
     Inline(#[from] InlineError),
-    /// A node is not what it claims to be.
-    #[error(transparent)]
-    Infer(#[from] InferError),
-    /// A stage of the optimiser failed.
+    /// A stage failed.
     #[error(transparent)]
     Optimise(#[from] OptimiseError),
     /// A node cannot be lowered, whatever the sizes.
@@ -104,13 +100,10 @@ pub fn compile(graph: &Graph, options: &Options, seen: &mut dyn FnMut(&str, &Gra
 fn stages(graph: &Graph, options: &Options, seen: &mut dyn FnMut(&str, &Graph)) -> Result<Graph, CompileError> {
     let mut graph = graph.clone();
     inline_all(&mut graph)?;
-    seen("inlined", &graph);
     let sizes = sizes(&graph, options)?;
     bind(&mut graph, &options.shapes, &sizes)?;
     ranked(&graph)?;
-    fold(&mut graph, FoldLimits::default())?;
-    seen("folded", &graph);
-    optimise(&graph, None, seen).map_err(CompileError::from)
+    Ok(optimise(&graph, None, seen)?)
 }
 
 /// Every input needs a rank.

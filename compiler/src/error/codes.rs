@@ -224,6 +224,15 @@ pub static CODES: &[Code] = &[
         example: "hanc compile detector.onnx -o detector.hanc",
     },
     Code {
+        code: "E405",
+        title: "optimising broke the graph",
+        stage: "optimise",
+        exit: exit::BAD,
+        cause: "A stage of the compiler left a graph that does not hold together. The model is not at fault.",
+        help: "Please report the model, with the output of `hanc compile --dump DIR`.",
+        example: "a stage that removes a node whose result is still read",
+    },
+    Code {
         code: "E501",
         title: "nothing to replace",
         stage: "convert",

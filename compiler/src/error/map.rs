@@ -214,7 +214,7 @@ impl Coded for OptimiseError {
             OptimiseError::Cycle(error) | OptimiseError::Layout(LayoutError::Cycle(error)) => error.code(),
             OptimiseError::Specialise(error) => error.code(),
             OptimiseError::Layout(LayoutError::Constant(_)) => "E203",
-            OptimiseError::Verify { .. } => "E506",
+            OptimiseError::Verify { .. } => "E405",
         }
     }
 
@@ -240,7 +240,6 @@ impl Coded for CompileError {
         match self {
             CompileError::Specialise(error) => error.code(),
             CompileError::Inline(error) => error.code(),
-            CompileError::Infer(error) => error.code(),
             CompileError::Optimise(error) => error.code(),
             CompileError::Lower(error) => error.code(),
             CompileError::Batch { .. } => "E105",
@@ -251,7 +250,6 @@ impl Coded for CompileError {
     fn place(&self) -> Option<String> {
         match self {
             CompileError::Specialise(error) => error.place(),
-            CompileError::Infer(error) => error.place(),
             CompileError::Optimise(error) => error.place(),
             CompileError::Lower(error) | CompileError::Free { error, .. } => error.place(),
             CompileError::Inline(_) | CompileError::Batch { .. } => None,
@@ -261,7 +259,6 @@ impl Coded for CompileError {
     fn message(&self) -> String {
         match self {
             CompileError::Specialise(error) => error.message(),
-            CompileError::Infer(error) => error.message(),
             CompileError::Optimise(error) => error.message(),
             CompileError::Lower(error) => error.message(),
             CompileError::Free { error, free } => {

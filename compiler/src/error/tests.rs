@@ -5,23 +5,28 @@ use std::io;
 use std::path::PathBuf;
 
 use hanc_runtime::PlanError;
+use hanc_runtime::file::{Excess, OpenError, Problem, SaveError};
 use hanc_runtime::reference::RunError;
 
 use super::{CODES, Coded, Failure, find};
 use crate::blocks::FindError;
+use crate::compile::CompileError;
 use crate::convert::{ConvertError, EmitError, NoIdentity, SelectError};
 use crate::execute::{ExecuteError, InputsError};
 use crate::infer::InferError;
 use crate::ir::CycleError;
 use crate::ir::inline::{InlineError, Reason};
+use crate::ir::verify::{Flaw, VerifyError};
 use crate::lower::LowerError;
 use crate::onnx::{ExportError, Fault, ImportError};
+use crate::optimise::OptimiseError;
+use crate::optimise::layout::LayoutError;
 use crate::peer::PeerError;
 use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
 
 /// Codes that the command line gives out itself.
-const OWN: [&str; 7] = ["E101", "E102", "E106", "E107", "E601", "E607", "E608"];
+const OWN: [&str; 8] = ["E101", "E102", "E106", "E107", "E209", "E601", "E607", "E608"];
 
 fn s() -> String {
     "x".into()
@@ -117,6 +122,31 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     all.push(Box::new(ExecuteError::Run(RunError::Input { name: s(), problem: s(), wanted: s() })));
     all.push(Box::new(ExecuteError::Run(RunError::Memory { place: s(), needed: 1, limit: 0 })));
     all.push(Box::new(ExecuteError::Run(RunError::Kernel { place: s(), kernel: s(), message: s(), operands: s() })));
+    all.push(Box::new(CompileError::Specialise(specialise())));
+    all.push(Box::new(CompileError::Batch { wanted: s() }));
+    all.push(Box::new(CompileError::Inline(inline())));
+    all.push(Box::new(OptimiseError::Inline(inline())));
+    all.push(Box::new(OptimiseError::Cycle(cycle())));
+    all.push(Box::new(OptimiseError::Specialise(specialise())));
+    all.push(Box::new(OptimiseError::Layout(LayoutError::Constant(s()))));
+    all.push(Box::new(OptimiseError::Verify { stage: "x", error: VerifyError { place: s(), flaw: Flaw::Name } }));
+    all.push(Box::new(CompileError::Optimise(OptimiseError::Infer(infer("Add")))));
+    all.push(Box::new(CompileError::Lower(lower())));
+    all.push(Box::new(CompileError::Free { error: lower(), free: vec![s()] }));
+    let excess = Excess { what: "steps", found: 1, limit: 0 };
+    for problem in [
+        Problem::Io(io()),
+        Problem::NotHanc(s()),
+        Problem::Version { found: s() },
+        Problem::Malformed { place: s(), message: s() },
+        Problem::Kernel { needed: s(), known: vec![], place: s() },
+        Problem::Plan(PlanError(s())),
+        Problem::Limit(excess),
+    ] {
+        all.push(Box::new(OpenError { path: None, problem }));
+    }
+    all.push(Box::new(SaveError::Io { path: path(), source: io() }));
+    all.push(Box::new(SaveError::Limit(excess)));
     all.push(Box::new(PeerError::NotFound { looked: vec![] }));
     all.push(Box::new(PeerError::BadLibrary { path: path(), reason: s() }));
     all.push(Box::new(PeerError::NotBuilt { engine: "x" }));

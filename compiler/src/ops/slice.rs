@@ -165,7 +165,10 @@ fn lower_slice(cx: &Lowering<'_>) -> Result<Call, String> {
             Some(size) => resolve(starts[i], ends[i], by, size).0,
             None if starts[i] >= 0 && by > 0 => starts[i],
             None => {
-                return Err(format!("axis {at} of size {} is counted from its end: the size has to be known", data[at]));
+                return Err(format!(
+                    "axis {at} of size {} is counted from its end: the size has to be known",
+                    data[at]
+                ));
             }
         };
         step[at] = by;

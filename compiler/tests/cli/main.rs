@@ -5,5 +5,6 @@
 
 mod bench;
 mod calls;
+mod compiled;
 mod files;
 mod verbs;

@@ -206,3 +206,32 @@ fn what_would_not_be_opened_is_not_written() {
     let model = Model::new(plan, weights).unwrap();
     assert!(matches!(model.to_bytes(), Err(SaveError::Limit(Excess { what: "name_bytes", .. }))));
 }
+
+/// y = x + w, as the documentation shows it.
+fn example() -> Model {
+    let free = |name: &str, role| {
+        let mut slot = slot(name, role, &[1, 2]);
+        slot.shape[0].symbol = Some(0);
+        slot
+    };
+    let slots = vec![free("x", Role::Input), slot("w", Role::Weight, &[2]), free("y", Role::Scratch)];
+    let (inputs, outputs) = (vec![Some(0), Some(1)], vec![Some(2)]);
+    let steps = vec![Step { kernel: "add.1".into(), inputs, outputs, params: Params::new(), place: "sum".into() }];
+    let port = |name: &str, slot| vec![Port { name: name.into(), slot }];
+    let plan = Plan { symbols: vec!["N".into()], slots, steps, inputs: port("x", 0), outputs: port("y", 2) };
+    Model::new(plan, Weights::from([(1, weight(&[1.0, 2.0]))])).unwrap()
+}
+
+#[test]
+fn the_example_of_the_documentation_is_true() {
+    let text = include_str!("../../../docs/format.md");
+    let bytes = example().to_bytes().unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&bytes[8..8 + length]).unwrap();
+    let block = |kind: &str| text.split(kind).nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    assert_eq!(block("```text\n").trim(), header.trim());
+    let plan = serde_json::from_str::<serde_json::Value>(block("```json\n")).unwrap();
+    assert_eq!(plan, plan::encode(example().plan(), &[(1, "w".to_owned())].into()));
+    let sizes = format!("a header of {length} bytes, {} bytes of data", bytes.len() - 8 - length);
+    assert!(text.contains(&sizes), "{sizes}");
+}
