@@ -1,5 +1,5 @@
 //! Convolutions in which every channel is a group of its own: channels are the lanes.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use std::ops::Range;
 
@@ -101,13 +101,13 @@ impl Strip<'_> {
                     let w = read(s, packed.w.as_ptr().add((ky * across.kernel + kx) * c + channel), lanes);
                     let at = (line + across.raw(x, kx) as usize) * c + channel;
                     debug_assert!(at + (P - 1) * step + lanes <= self.x.len());
-                    for (p, sum) in sums.iter_mut().enumerate() {
-                        *sum = s.mul_add(read(s, self.x.as_ptr().add(at + p * step), lanes), w, *sum);
+                    for p in 0..P {
+                        sums[p] = s.mul_add(read(s, self.x.as_ptr().add(at + p * step), lanes), w, sums[p]);
                     }
                 }
             }
-            for (p, sum) in sums.into_iter().enumerate() {
-                self.write(s, (row * across.output + x + p) * c + channel, lanes, sum);
+            for p in 0..P {
+                self.write(s, (row * across.output + x + p) * c + channel, lanes, sums[p]);
             }
         }
     }

@@ -1,5 +1,5 @@
 //! A whole product: tiles, what is added to them, and how they are shared out.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use std::ops::Range;
 
@@ -139,9 +139,9 @@ impl<A: Rows> Part<'_, '_, A> {
             tile::<S, A, R, V>(s, &p.rows, row, b)
         };
         let column = p.panels.panel(panel).0 * S::LANES;
-        for (r, sums) in sums.into_iter().enumerate() {
-            for (v, sum) in sums.into_iter().enumerate() {
-                self.finish(s, row + r, column + v * S::LANES, sum);
+        for r in 0..R {
+            for v in 0..V {
+                self.finish(s, row + r, column + v * S::LANES, sums[r][v]);
             }
         }
     }

@@ -1,5 +1,5 @@
 //! The inner loop: a tile of the result in registers.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::super::simd::Simd;
 
@@ -76,14 +76,24 @@ pub(super) unsafe fn tile<S: Simd, A: Rows, const R: usize, const V: usize>(
     row: usize,
     mut b: *const f32,
 ) -> [[S::F; V]; R] {
+    // Loops rather than closures over arrays: these stay in registers whatever is inlined.
     let mut sums = [[s.zero(); V]; R];
-    let lines: [A::Row; R] = std::array::from_fn(|r| rows.row(row + r));
+    let mut lines = [rows.row(row); R];
+    for r in 1..R {
+        lines[r] = rows.row(row + r);
+    }
     for tap in 0..rows.taps() {
-        let a: [*const f32; R] = std::array::from_fn(|r| rows.at(lines[r], tap));
+        let mut a = [std::ptr::null(); R];
+        for r in 0..R {
+            a[r] = rows.at(lines[r], tap);
+        }
         for i in 0..rows.each() {
             // SAFETY: number `i` of the stretch, and the panel's row for it.
             unsafe {
-                let right: [S::F; V] = std::array::from_fn(|v| s.load(b.add(v * S::LANES)));
+                let mut right = [s.zero(); V];
+                for v in 0..V {
+                    right[v] = s.load(b.add(v * S::LANES));
+                }
                 b = b.add(V * S::LANES);
                 for r in 0..R {
                     let left = s.splat(*a[r].add(i));

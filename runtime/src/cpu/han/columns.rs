@@ -3,7 +3,8 @@
 //! A column of a matrix [n, inner] is one x of the layers. Neighbouring columns are lanes of vectors, so that no product
 //! has to be summed up across lanes. The columns of a tile lie `inner` numbers apart, which is often a power of two and
 //! would meet in few sets of the cache: between the first layer and the last a tile lies in scratch memory of its own.
-#![allow(unsafe_code)]
+// Loops by index rather than over iterators and closures: what they hold stays in registers whatever is inlined.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use std::ops::Range;
 
@@ -106,11 +107,11 @@ unsafe fn enter<S: Simd, const W: usize>(s: S, v: &[f32], x: Place, room: Place,
     let mut sums = [s.zero(); W];
     for (t, v) in v.iter().enumerate() {
         let v = s.splat(*v);
-        for (w, sum) in sums.iter_mut().enumerate() {
+        for w in 0..W {
             unsafe {
                 let x = read(s, x.at.add(t * x.stride + w * S::LANES), part);
                 s.store(room.at.add(t * room.stride + w * S::LANES), x);
-                *sum = s.mul_add(x, v, *sum);
+                sums[w] = s.mul_add(x, v, sums[w]);
             }
         }
     }
@@ -126,7 +127,10 @@ unsafe fn through<S: Simd, const W: usize, const ABS: bool>(
     room: Place,
     products: [S::F; W],
 ) -> [S::F; W] {
-    let twice = products.map(|product| s.add(product, product));
+    let mut twice = products;
+    for w in 0..W {
+        twice[w] = s.add(products[w], products[w]);
+    }
     let mut sums = [s.zero(); W];
     for t in 0..n {
         let (v, b, next) = (s.splat(layer.v[t]), s.splat(layer.b[t]), s.splat(next.v[t]));
@@ -154,13 +158,16 @@ unsafe fn leave<S: Simd, const W: usize>(
     part: Option<usize>,
     products: [S::F; W],
 ) {
-    let twice = products.map(|product| s.add(product, product));
+    let mut twice = products;
+    for w in 0..W {
+        twice[w] = s.add(products[w], products[w]);
+    }
     for t in 0..n {
         let (v, b) = (s.splat(layer.v[t]), s.splat(layer.b[t]));
-        for (w, twice) in twice.iter().enumerate() {
+        for w in 0..W {
             unsafe {
                 let x = s.load(room.at.add(t * room.stride + w * S::LANES));
-                let z = s.add(s.neg_mul_add(*twice, v, x), b);
+                let z = s.add(s.neg_mul_add(twice[w], v, x), b);
                 let z = if abs { s.abs(z) } else { z };
                 let to = y.at.add(t * y.stride + w * S::LANES);
                 match part {

@@ -1,5 +1,6 @@
 //! Layers along the last axis: some rows at a time, which stay in the cache through all layers.
-#![allow(unsafe_code)]
+// Loops by index rather than over iterators and closures: what they hold stays in registers whatever is inlined.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use std::ops::Range;
 
@@ -87,18 +88,18 @@ unsafe fn dots<S: Simd, const R: usize>(s: S, v: &[f32], x: *const f32, n: usize
     unsafe {
         for i in (0..whole).step_by(S::LANES) {
             let v = s.load(v.as_ptr().add(i));
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = s.mul_add(s.load(x.add(r * n + i)), v, *sum);
+            for r in 0..R {
+                sums[r] = s.mul_add(s.load(x.add(r * n + i)), v, sums[r]);
             }
         }
         if whole < n {
             let v = s.load(v.as_ptr().add(whole));
-            for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = s.mul_add(s.load_part(x.add(r * n + whole), n - whole), v, *sum);
+            for r in 0..R {
+                sums[r] = s.mul_add(s.load_part(x.add(r * n + whole), n - whole), v, sums[r]);
             }
         }
     }
-    sums.map(|sum| s.sum(sum))
+    total(s, sums)
 }
 
 /// Takes `R` rows through a layer, given their products with its vector; their products with the next one's.
@@ -112,7 +113,10 @@ unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
     products: [f32; R],
 ) -> [f32; R] {
     let Pass { layer, next, from, to, n } = pass;
-    let twice = products.map(|product| s.splat(2.0 * product));
+    let mut twice = [s.zero(); R];
+    for r in 0..R {
+        twice[r] = s.splat(2.0 * products[r]);
+    }
     let (v, b) = (layer.v.as_ptr(), layer.b.as_ptr());
     let next = next.map_or(v, |next| next.v.as_ptr());
     let mut sums = [s.zero(); R];
@@ -142,5 +146,15 @@ unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
             }
         }
     }
-    sums.map(|sum| s.sum(sum))
+    total(s, sums)
+}
+
+/// The sums of all lanes.
+#[inline(always)]
+fn total<S: Simd, const R: usize>(s: S, sums: [S::F; R]) -> [f32; R] {
+    let mut totals = [0.0; R];
+    for r in 0..R {
+        totals[r] = s.sum(sums[r]);
+    }
+    totals
 }
