@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use hanc::convert::select::parse_kinds;
+use hanc::convert::{Emit, Options, Origin, Selection, convert};
 use hanc::ir::Graph;
 use hanc::optimise::optimise;
 use hanc_proto::{Limits, ModelFile};
@@ -64,10 +66,54 @@ fn check(model: &Model) -> Result<(), String> {
 
 #[test]
 fn optimised_models_compute_the_same() {
-    let only = std::env::var("HANC_ONLY").unwrap_or_default();
-    let models: Vec<_> = corpus::models().into_iter().filter(|model| model.name.contains(&only)).collect();
+    let models = corpus::models();
     let results = parallel(&models, check);
     let wrong: Vec<_> =
         models.iter().zip(results).filter_map(|(m, r)| Some(format!("{}: {}", m.name, r.err()?))).collect();
     assert!(wrong.is_empty(), "{} of {} models:\n{}", wrong.len(), models.len(), wrong.join("\n"));
+}
+
+/// The zoo's models with small pictures, and how many runs of Han layers they have once their MLP blocks are converted.
+const CONVERTED: [(&str, usize); 4] = [
+    ("stem-mixer,mlp=2,width=64,image=16", 1),
+    ("stem-mixer,mlp=1,han=2,width=64,image=16", 1),
+    ("mixer,image=32,patch=8,width=48,depth=2", 1),
+    ("mobilevit-xxs,image=64", 9),
+];
+
+fn converted(spec: &str, emit: Emit) -> Graph {
+    let file = hanc_models::build(spec).unwrap();
+    let mut graph = hanc::onnx::import(&file).unwrap();
+    hanc::infer::infer(&mut graph).unwrap();
+    let found = hanc::blocks::find(&graph).unwrap();
+    let selection = Selection { kinds: parse_kinds("mlp-blocks").unwrap(), ..Selection::default() };
+    let options = Options { selection, emit, ..Options::default() };
+    convert(&graph, &found, &Origin::default(), &options).unwrap().graph
+}
+
+#[test]
+fn converted_models_end_with_stacks() {
+    for (spec, runs) in CONVERTED {
+        for emit in [Emit::Inline, Emit::Function] {
+            let optimised = optimise(&converted(spec, emit), None, &mut |_, _| ()).unwrap();
+            let counts = counts(&optimised);
+            assert_eq!(counts.get("HanStack"), Some(&runs), "{spec} {emit:?}: {}", table(&optimised));
+            let left: Vec<_> =
+                ["Abs", "Sub", "Han", "Householder"].iter().filter(|op| counts.contains_key(**op)).collect();
+            assert!(left.is_empty(), "{spec} {emit:?} has {left:?}: {}", table(&optimised));
+        }
+    }
+}
+
+#[test]
+fn nothing_computes_shapes_of_dynamic_models() {
+    let known = |op: &str| ["Shape", "Size", "ConstantOfShape", "NonZero", "Range", "Loop", "If"].contains(&op);
+    for model in
+        corpus::models().iter().filter(|model| model.name.contains("mobilevit_paper") || model.name.contains("stem"))
+    {
+        let file = ModelFile::open(&model.path, &Limits::default()).unwrap();
+        let optimised = optimise(&hanc::onnx::import(&file).unwrap(), None, &mut |_, _| ()).unwrap();
+        let left: Vec<_> = counts(&optimised).into_keys().filter(|op| known(op)).collect();
+        assert!(left.is_empty(), "{}: {left:?}", model.name);
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::OptimiseError;
 use super::canonical;
+use super::movement::Movement;
 use super::rewrite::{everywhere, make, maker, only_user, pair, put, reals, reshape, shape, sole, transpose};
 use crate::infer::axis;
 use crate::ir::dim::{Shape, product};
@@ -25,7 +26,7 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), OptimiseError> {
 struct Attention {
     node: NodeId,
     output: ValueId,
-    operands: [Operand; 3],
+    operands: [Movement; 3],
     mask: Option<ValueId>,
     scale: f64,
     heads: i64,
@@ -33,20 +34,6 @@ struct Attention {
     packed: bool,
     /// The result's shape as it is computed, before it is brought to the output's.
     result: Shape,
-}
-
-/// How an operand comes from a value: a reshape, a transpose and a reshape.
-struct Operand {
-    source: ValueId,
-    split: Shape,
-    perm: Vec<usize>,
-    shape: Shape,
-}
-
-impl Operand {
-    fn is_moved(&self) -> bool {
-        !self.perm.is_sorted()
-    }
 }
 
 /// What the nodes of an attention read: queries, transposed keys, values, mask and scale.
@@ -78,10 +65,10 @@ fn find(view: &View<'_>, id: NodeId, node: &Node) -> Option<Attention> {
     if !alike {
         return None;
     }
-    let all = |packed: bool| -> Option<[Operand; 3]> {
+    let all = |packed: bool| -> Option<[Movement; 3]> {
         Some([q.operand(view, packed)?, k.operand(view, packed)?, v.operand(view, packed)?])
     };
-    let moved = |operands: &[Operand; 3]| operands.iter().filter(|operand| operand.is_moved()).count();
+    let moved = |operands: &[Movement; 3]| operands.iter().filter(|operand| operand.moves()).count();
     let (packed, operands) = match (all(true), all(false)) {
         (Some(packed), Some(plain)) if moved(&packed) > moved(&plain) => (false, plain),
         (Some(packed), _) => (true, packed),
@@ -126,7 +113,7 @@ impl Rows {
     }
 
     /// The operand as [batch, sequence, heads · size] or [batch, heads, sequence, size].
-    fn operand(&self, view: &View<'_>, packed: bool) -> Option<Operand> {
+    fn operand(&self, view: &View<'_>, packed: bool) -> Option<Movement> {
         let join = |a: &[Atom], b: &[Atom]| [a, b].concat();
         let wanted: Layout = match packed {
             true => vec![self.batch.clone(), self.sequence.clone(), join(&self.heads, &self.size)],
@@ -135,34 +122,8 @@ impl Rows {
         let graph = view.graph;
         let core = view.meaning(self.value)?.core;
         let like = |v: &ValueId| graph.value(*v).dtype == graph.value(self.value).dtype;
-        view.values_of(core).filter(like).find_map(|source| arrange(view, source, &wanted))
+        view.values_of(core).filter(like).find_map(|source| Movement::new(view, source, &wanted))
     }
-}
-
-/// The way from a value to a layout of its atoms.
-fn arrange(view: &View<'_>, source: ValueId, wanted: &Layout) -> Option<Operand> {
-    let flat = |layout: &Layout| view.atoms.expand(&layout.iter().flatten().copied().collect::<Vec<_>>());
-    let (from, to) = (flat(&view.meaning(source)?.layout), flat(wanted));
-    let place = |atom: &Atom| from.iter().position(|other| other == atom);
-    let places: Vec<usize> = to.iter().map(place).collect::<Option<_>>()?;
-    if from.len() != to.len() {
-        return None;
-    }
-    // Atoms that stay neighbours move as one axis.
-    let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
-    for at in places {
-        match groups.last_mut() {
-            Some(last) if last.end == at => last.end = at + 1,
-            _ => groups.push(at..at + 1),
-        }
-    }
-    let mut sorted: Vec<_> = groups.clone();
-    sorted.sort_by_key(|group| group.start);
-    let perm = groups.iter().filter_map(|group| sorted.iter().position(|other| other == group)).collect();
-    let size = |atoms: &[Atom]| view.atoms.total(atoms);
-    let split = sorted.iter().map(|group| size(&from[group.clone()])).collect::<Option<_>>()?;
-    let shape = wanted.iter().map(|axis| size(axis)).collect::<Option<_>>()?;
-    Some(Operand { source, split, perm, shape })
 }
 
 /// Reads the nodes from the product with the values backwards.
@@ -242,7 +203,7 @@ fn build(graph: &mut Graph, found: &Attention) -> Option<()> {
     let to = shape(graph, found.output)?.clone();
     let mut inputs = Vec::new();
     for operand in &found.operands {
-        inputs.push(Some(bring(graph, near, operand)?));
+        inputs.push(Some(operand.add(graph, near)?));
     }
     inputs.extend(found.mask.map(Some));
     let new = NewNode { inputs, ..NewNode::new("Attention", []) }.opset(23);
@@ -271,18 +232,6 @@ fn build(graph: &mut Graph, found: &Attention) -> Option<()> {
     let new = reshape(graph, made, &to)?;
     put(graph, found.output, new);
     Some(())
-}
-
-/// Adds the nodes that bring an operand from its source.
-fn bring(graph: &mut Graph, near: NodeId, operand: &Operand) -> Option<ValueId> {
-    let mut at = operand.source;
-    if operand.is_moved() {
-        let new = reshape(graph, at, &operand.split)?;
-        at = make(graph, near, new);
-        at = make(graph, near, transpose(at, &operand.perm));
-    }
-    let new = reshape(graph, at, &operand.shape)?;
-    Some(make(graph, near, new))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod canonical;
 mod fuse;
 mod han;
 pub mod layout;
+mod movement;
 mod rewrite;
 #[cfg(test)]
 mod testing;

@@ -71,11 +71,11 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let x = real(&[2, 2], &[0.; 4]);
         let fails = |more: &[Given], shape: &[usize]| {
-            run("linear.1", &[&[x.clone()], more].concat(), Params::new(), &[shape]).is_err()
+            run("linear.1", &[std::slice::from_ref(&x), more].concat(), Params::new(), &[shape]).is_err()
         };
         let w = real(&[2, 3], &[0.; 6]);
-        assert!(!fails(&[w.clone()], &[2, 3]));
-        assert!(fails(&[w.clone()], &[3, 2]));
+        assert!(!fails(std::slice::from_ref(&w), &[2, 3]));
+        assert!(fails(std::slice::from_ref(&w), &[3, 2]));
         assert!(fails(&[real(&[3, 2], &[0.; 6])], &[2, 2]));
         assert!(fails(&[w.clone(), real(&[2], &[0.; 2])], &[2, 3]));
         assert!(fails(&[w, Given::Absent, real(&[3], &[0.; 3])], &[2, 3]));

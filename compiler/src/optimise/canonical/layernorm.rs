@@ -17,6 +17,36 @@ struct Spelled {
 
 /// Deviation over its root mean square: one operator, with a scale of 1.
 pub(crate) fn spelled(graph: &mut Graph, id: NodeId) -> Option<()> {
+    distributed(graph, id).or_else(|| deviation(graph, id))
+}
+
+/// x s + (b - mean s), s = scale over the deviation: scale and shift distributed over x and its mean.
+fn distributed(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let ([p, q], y) = (pair(node).filter(|_| node.is("Add"))?, node.output(0)?);
+    let factors = |v| pair(maker(graph, v).filter(|(_, node)| node.is("Mul"))?.1);
+    let less = |v| pair(maker(graph, v).filter(|(_, node)| node.is("Sub"))?.1);
+    let ([x, s], [shift, moved]) = (factors(p)?, less(q)?);
+    let [mean, again] = factors(moved)?;
+    let (inverse, scale) = with_constant(graph, maker(graph, s).filter(|(_, node)| node.is("Mul"))?.1)?;
+    let (of, axes) = mean_of(graph, mean)?;
+    let (e, epsilon) = variance(graph, inverse_root(graph, inverse)?, &axes)?;
+    let centred = s == again && of == x && centre(graph, e, &axes) == Some(x);
+    let (rank, dtype) = (rank(graph, x)?, graph.value(x).dtype?);
+    let shift = reals(graph, shift)?;
+    if !centred || axes != [rank - 1] || graph.value(y).dtype != Some(dtype) || shape(graph, y) != shape(graph, x) {
+        return None;
+    }
+    let size = usize::try_from(shape(graph, x)?.last()?.size()?).ok()?;
+    let vector = |graph: &mut Graph, c: &Reals| constant(graph, dtype, &[size], &c.along(rank - 1, rank, size)?);
+    let (scale, shift) = (vector(graph, &scale)?, vector(graph, &shift)?);
+    let mut new = norm(&Spelled { x, centred, axes, epsilon }, x, scale, 1);
+    new.inputs.push(Some(shift));
+    put(graph, y, new);
+    Some(())
+}
+
+fn deviation(graph: &mut Graph, id: NodeId) -> Option<()> {
     let found = find(graph, graph.node(id))?;
     let y = graph.node(id).output(0)?;
     let (rank, dtype) = (rank(graph, found.x)?, graph.value(found.x).dtype?);
@@ -58,20 +88,27 @@ fn find(graph: &Graph, node: &Node) -> Option<Spelled> {
         "Mul" => inverse_root(graph, b).map(|v| (a, v)).or_else(|| Some((b, inverse_root(graph, a)?)))?,
         _ => return None,
     };
-    let (mean, epsilon) = with_constant(graph, maker(graph, power).filter(|(_, sum)| sum.is("Add"))?.1)?;
-    let (square, axes) = mean_of(graph, mean)?;
+    let (mean, _) = with_constant(graph, maker(graph, power)?.1)?;
+    let (_, axes) = mean_of(graph, mean)?;
+    let (e, epsilon) = variance(graph, power, &axes)?;
+    match (centre(graph, d, &axes), centre(graph, e, &axes)) {
+        (Some(x), Some(of)) if x == of => Some(Spelled { x, centred: true, axes, epsilon }),
+        (None, None) if d == e => Some(Spelled { x: d, centred: false, axes, epsilon }),
+        _ => None,
+    }
+}
+
+/// The e whose mean square over these axes, and the number that is added to it, a value is.
+fn variance(graph: &Graph, value: ValueId, axes: &[usize]) -> Option<(ValueId, f64)> {
+    let (mean, epsilon) = with_constant(graph, maker(graph, value).filter(|(_, sum)| sum.is("Add"))?.1)?;
+    let (square, _) = mean_of(graph, mean).filter(|(_, over)| over == axes)?;
     let (_, squared) = maker(graph, square)?;
     let e = match (&*squared.op_type, squared.input(0)?, squared.input(1)?) {
         ("Mul", a, b) if a == b => a,
         ("Pow", a, b) if reals(graph, b).and_then(|c| c.number()).or_else(|| whole(graph, b)) == Some(2.0) => a,
         _ => return None,
     };
-    let epsilon = epsilon.number()?;
-    match (centre(graph, d, &axes), centre(graph, e, &axes)) {
-        (Some(x), Some(of)) if x == of => Some(Spelled { x, centred: true, axes, epsilon }),
-        (None, None) if d == e => Some(Spelled { x: d, centred: false, axes, epsilon }),
-        _ => None,
-    }
+    Some((e, epsilon.number()?))
 }
 
 fn whole(graph: &Graph, value: ValueId) -> Option<f64> {
@@ -189,6 +226,15 @@ mod tests {
         let inverse = LAYER.replace("%n = Div(%d, %r)", "%i = Reciprocal(%r) %n = Mul(%i, %d)");
         assert_eq!(run(&inverse), "LayerNormalization");
         assert_eq!(run(&LAYER.replace("[-1]", "[1, 2]")), "LayerNormalization Mul Add");
+    }
+
+    #[test]
+    fn scale_and_shift_may_be_distributed() {
+        let text = "%m = ReduceMean(%x) {axes = [-1]} %d = Sub(%x, %m) %s = Mul(%d, %d) %v = ReduceMean(%s) {axes = [-1]}
+            %a = Add(%v, %e) %r = Sqrt(%a) %i = Reciprocal(%r) %f = Mul(%i, %g) %p = Mul(%x, %f) %q = Mul(%m, %f) %o = Sub(%b, %q)
+            %y = Add(%p, %o) out %y";
+        assert_eq!(run(text), "LayerNormalization");
+        assert!(!run(&text.replace("Mul(%m, %f)", "Mul(%m, %i)")).contains("LayerNormalization"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::activation::named;
 use crate::ir::{Attr, Graph, NewNode, Node, NodeId, ValueId};
-use crate::optimise::rewrite::{copy, pair, put, shape, sole};
+use crate::optimise::rewrite::{copy, make, pair, put, shape, sole};
 
 /// A layer that can take more onto its result: nobody else reads it, and no activation is applied to it yet.
 fn layer(graph: &Graph, value: ValueId) -> Option<(NodeId, &Node)> {
@@ -42,16 +42,25 @@ pub(super) fn sum(graph: &mut Graph, id: NodeId) -> Option<()> {
     Some(())
 }
 
-/// An activation of a layer's result is the layer's own.
+/// An activation of a layer's result, moved or not, is the layer's own.
 pub(super) fn activation(graph: &mut Graph, id: NodeId) -> Option<()> {
     let node = graph.node(id);
     let ((name, params), x, y) = (named(graph, node)?, node.input(0)?, node.output(0)?);
-    let (_, layer) = layer(graph, x)?;
+    let moved = sole(graph, x).filter(|(_, node)| node.is("Transpose") || node.is("Reshape"));
+    let moved = moved.map(|(at, node)| copy(node, at));
+    let result = moved.as_ref().map_or(Some(x), |node| node.inputs[0])?;
+    let (_, layer) = layer(graph, result)?;
     let mut new = extended(layer, id).attr("activation", Attr::text(name));
     if !params.is_empty() {
         new = new.attr("activation_params", Attr::Floats(params));
     }
-    put(graph, y, new);
+    match moved {
+        None => put(graph, y, new),
+        Some(mut movement) => {
+            movement.inputs[0] = Some(make(graph, id, new));
+            put(graph, y, movement)
+        }
+    };
     Some(())
 }
 
@@ -68,6 +77,13 @@ mod tests {
     fn a_convolution_takes_a_sum_and_an_activation() {
         assert_eq!(run("%h = Conv(%x, %w) %y = Relu(%h) out %y"), "FusedConv:relu");
         assert_eq!(run("%h = Conv(%x, %w) %a = Add(%z, %h) %y = Gelu(%a) opset 20 out %y"), "FusedConv:gelu");
+    }
+
+    #[test]
+    fn an_activation_is_found_behind_a_transpose() {
+        let text = "%h = Conv(%x, %w) %t = Transpose(%h) {perm = [0, 2, 1]} %y = Relu(%t) out %y";
+        assert_eq!(run(text), "FusedConv:relu Transpose");
+        assert_eq!(run(&text.replace("out %y", "out %y, %t")), "Conv Transpose Relu");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::OptimiseError;
 use super::canonical;
+use super::movement;
 use super::rewrite::{Rule, everywhere};
 use crate::ir::Graph;
 
@@ -15,5 +16,7 @@ const RULES: &[Rule] = &[linear::product, linear::pointwise, linear::bias, epilo
 /// Fuses layers with what follows them.
 pub(super) fn run(graph: &mut Graph) -> Result<(), OptimiseError> {
     everywhere(graph, canonical::SETTLE)?;
-    everywhere(graph, RULES)
+    everywhere(graph, RULES)?;
+    movement::run(graph)?;
+    everywhere(graph, canonical::SETTLE)
 }
