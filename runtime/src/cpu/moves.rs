@@ -4,13 +4,15 @@ use super::broadcast::Axis;
 use super::elementwise::{EACH, shares};
 use super::strided::Strided;
 use super::{Cpu, Frame, Job, Reuse, Site, Spec};
-use crate::dtype::Class;
+use crate::dtype::{Class, DType};
 use crate::kernel::Fault;
 
 /// y = x, another shape of as many elements.
 pub(crate) static COPY: Cpu = Cpu { bind: copy, reuse: Reuse::Elements };
 /// y = x where nothing but y is asked for.
 pub(crate) static DROPOUT: Cpu = Cpu { bind: dropout, reuse: Reuse::Memory(&[0]) };
+/// y = x where the type of y holds every value of x.
+pub(crate) static CAST: Cpu = Cpu { bind: cast, reuse: Reuse::Memory(&[0]) };
 /// Axis i of y is axis perm[i] of x.
 pub(crate) static TRANSPOSE: Cpu = Cpu { bind: transpose, reuse: Reuse::Nothing };
 /// y[i…] = x[starts + i·steps …]
@@ -63,13 +65,19 @@ fn axis(site: &Site<'_>, shape: &[usize]) -> Result<usize, Fault> {
 
 fn copy(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let (x, y) = (site.arg(0)?, site.out(0)?);
+    if x.dtype.is_int() && x.dtype != y.dtype { Ok(None) } else { copy_elements(site) }
+}
+
+/// Copies all elements as they are.
+fn copy_elements(site: &Site<'_>) -> Result<Option<Job>, Fault> {
+    let (x, y) = (site.arg(0)?, site.out(0)?);
     if x.len() != y.len() {
         return Err(Fault(format!("{} elements go into a result of {}", x.len(), y.len())));
     }
     let width = match class(x, y) {
         Some(Class::Real) => size_of::<f32>(),
-        Some(_) if x.dtype == y.dtype => size_of::<i64>(),
-        _ => return Ok(None),
+        Some(_) => size_of::<i64>(),
+        None => return Ok(None),
     };
     Ok(Some(Job::new(move |frame| {
         copy_bytes(frame, width);
@@ -94,6 +102,12 @@ fn copy_bytes(frame: &Frame<'_>, width: usize) {
 
 fn dropout(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     if site.outs.iter().skip(1).any(Option::is_some) { Ok(None) } else { copy(site) }
+}
+
+fn cast(site: &Site<'_>) -> Result<Option<Job>, Fault> {
+    let (from, to) = (site.arg(0)?.dtype, site.out(0)?.dtype);
+    let widens = from == to || (from.is_real() && [DType::F32, DType::F64].contains(&to));
+    if widens || (from.is_int() && to == DType::I64) { copy_elements(site) } else { Ok(None) }
 }
 
 fn transpose(site: &Site<'_>) -> Result<Option<Job>, Fault> {
@@ -308,6 +322,16 @@ mod tests {
         let both = Trial::new("dropout.1").noise(&[2], 1).result(&[2]).result_of(DType::Bool, &[2]);
         both.left_to_reference();
         Trial::new("copy.1").noise(&[3], 1).result(&[4]).refused();
+    }
+
+    #[test]
+    fn casts_to_types_that_hold_all_values() {
+        Trial::new("cast.1").noise(&[5], 1).result(&[5]).exactly();
+        let cast = || Trial::new("cast.1").int(DType::I32, &[2], &[-7, 8]);
+        cast().result_of(DType::I64, &[2]).exactly();
+        cast().result_of(DType::I8, &[2]).left_to_reference();
+        cast().result(&[2]).left_to_reference();
+        Trial::new("cast.1").noise(&[2], 1).result_of(DType::F16, &[2]).left_to_reference();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::activation::maps::{Abs, Square};
 use super::elementwise::{EACH, stretches};
 use super::lanes::{Itself, Map, first};
-use super::simd::{Simd, Task};
+use super::simd::{Isa, Simd, Task};
 use super::{Cpu, Job, Reuse, Site, Source, Target};
 use crate::kernel::{Fault, Real};
 
@@ -92,9 +92,9 @@ fn spread<S: Simd>(s: S, x: S::F) -> [f32; 16] {
 
 /// Blocks of `length` rows of `inner` numbers, reduced to one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Blocks {
-    length: usize,
-    inner: usize,
+pub(super) struct Blocks {
+    pub length: usize,
+    pub inner: usize,
 }
 
 /// The results in `y`, which begins with number `start` of them.
@@ -207,12 +207,21 @@ fn bind(site: &Site<'_>, reduction: impl Reduction) -> Result<Option<Job>, Fault
     if x.len() != y.len().saturating_mul(blocks.length) {
         return Err(Fault(format!("{:?} without {axes:?} does not go into a result {:?}", x.shape, y.shape)));
     }
+    Ok(Some(job(isa, blocks, reduction)))
+}
+
+fn job(isa: Isa, blocks: Blocks, reduction: impl Reduction) -> Job {
     let each = EACH.div_ceil(blocks.length).next_multiple_of(64);
-    Ok(Some(Job::new(move |frame| {
+    Job::new(move |frame| {
         let x = frame.source(0);
         stretches(frame, frame.target(0), each, |start, y| isa.run(Reduce { reduction, blocks, x, y, start }));
         Ok(())
-    })))
+    })
+}
+
+/// Means of blocks of operand 0, which has their numbers.
+pub(super) fn mean(site: &Site<'_>, blocks: Blocks) -> Job {
+    job(site.isa, blocks, Sum { each: Itself, last: |sum, count| sum / count as f32 })
 }
 
 /// CPU bodies of reductions.

@@ -6,7 +6,7 @@ use crate::kernel::{Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 use crate::narrow;
 
 pub(super) static KERNELS: &[Kernel] = rows! {
-    "cast.1", "y = x in the type of y: reals are rounded to a narrower real type and cut to integers, integers wrap", cast;
+    "cast.1", "y = x in the type of y: reals are rounded to a narrower real type and cut to integers, integers wrap", cast => crate::cpu::moves::CAST;
 };
 
 fn cast<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {

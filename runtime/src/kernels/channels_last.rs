@@ -20,14 +20,14 @@ pub(super) static KERNELS: &[Kernel] = &[
               pads",
         f64: max,
         f32: max,
-        cpu: None,
+        cpu: Some(&crate::cpu::pool_windows::MAX_LAST),
     },
     Kernel {
         name: "average_pool_last.1",
         doc: "mean of each channel under each window, x [N, .., C]; parameters as of average_pool.1",
         f64: average,
         f32: average,
-        cpu: None,
+        cpu: Some(&crate::cpu::pool_windows::AVERAGE_LAST),
     },
 ];
 

@@ -10,7 +10,7 @@ pub(super) static KERNELS: &[Kernel] = &[
         doc: "y = the slices of x (operand 0) along axis that operand 1 names; its shape takes the axis' place",
         f64: gather,
         f32: gather,
-        cpu: None,
+        cpu: Some(&crate::cpu::gather::GATHER),
     },
     Kernel {
         name: "gather_elements.1",

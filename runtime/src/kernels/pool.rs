@@ -18,7 +18,7 @@ pub(super) static KERNELS: &[Kernel] = &[
         doc: "mean under each window; parameters as of max_pool.1; count_pads: padding counts as zeros",
         f64: average,
         f32: average,
-        cpu: None,
+        cpu: Some(&crate::cpu::pool_windows::AVERAGE),
     },
     Kernel {
         name: "lp_pool.1",

@@ -3,9 +3,12 @@
 //! A [`Trial`] runs with one thread and with three, in memory of its own and, where the body allows it, in that of an
 //! operand: all of these have to give the same bits. Memory that a body has to write is filled with what is not a number
 //! before, lies at odd addresses, and has guards around it.
-#![allow(unsafe_code)]
 
-use super::{Cpu, Frame, Isa, Job, Memory, Packed, Pool, Reuse, Site, Spec, Workers};
+mod room;
+
+use room::{POISON, Room, Values, memory};
+
+use super::{Cpu, Frame, Isa, Job, Packed, Pool, Reuse, Site, Spec, Workers};
 use crate::dtype::DType;
 use crate::kernel::{self, Arg, Call, Elements, ElementsMut, Fault, Kernel, Out};
 use crate::plan::Params;
@@ -26,11 +29,8 @@ struct Operand {
     constant: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Values {
-    Real(Vec<f32>),
-    Int(Vec<i64>),
-}
+/// A result by the definition: reals or integers.
+type Wanted = (Vec<f64>, Vec<i64>);
 
 /// How far a result may be from its definition.
 #[derive(Clone, Copy)]
@@ -255,7 +255,7 @@ impl Trial {
     }
 
     /// The results by the definition.
-    fn reference(&self) -> Result<Vec<(Vec<f64>, Vec<i64>)>, Fault> {
+    fn reference(&self) -> Result<Vec<Wanted>, Fault> {
         let reals: Vec<Vec<f64>> =
             self.operands.iter().map(|o| o.as_ref().map_or(vec![], |o| o.values.reals())).collect();
         let arg = |(o, reals)| {
@@ -291,94 +291,6 @@ impl Operand {
     }
 }
 
-impl Values {
-    fn len(&self) -> usize {
-        match self {
-            Values::Real(data) => data.len(),
-            Values::Int(data) => data.len(),
-        }
-    }
-
-    fn reals(&self) -> Vec<f64> {
-        match self {
-            Values::Real(data) => data.iter().map(|x| f64::from(*x)).collect(),
-            Values::Int(_) => Vec::new(),
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Values::Real(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Values::Int(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        }
-    }
-
-    /// Whether the bits are the same.
-    fn same(&self, other: &Values) -> bool {
-        self.bytes() == other.bytes()
-    }
-}
-
-/// Numbers of a tensor between guards, at an address that no vector is aligned to.
-enum Room {
-    Real(Vec<f32>),
-    Int(Vec<i64>),
-}
-
-/// Elements of a guard; odd, so that the numbers behind it are not aligned.
-const GUARD: usize = 33;
-/// What is not a number and no computation leaves.
-const POISON: u32 = 0x7fc0_dead;
-
-impl Room {
-    fn of(values: &Values) -> Room {
-        fn guarded<T: Copy>(data: &[T], guard: T) -> Vec<T> {
-            [&[guard; GUARD], data, &[guard; GUARD]].concat()
-        }
-        match values {
-            Values::Real(data) => Room::Real(guarded(data, f32::from_bits(POISON))),
-            Values::Int(data) => Room::Int(guarded(data, i64::from(POISON))),
-        }
-    }
-
-    fn new(dtype: DType, shape: &[usize]) -> Room {
-        let len = shape.iter().product();
-        match dtype.is_real() {
-            true => Room::of(&Values::Real(vec![f32::from_bits(POISON); len])),
-            false => Room::of(&Values::Int(vec![i64::from(POISON); len])),
-        }
-    }
-
-    fn memory(&mut self) -> Memory {
-        // SAFETY: every room has its guard in front.
-        unsafe {
-            match self {
-                Room::Real(data) => Memory { at: data.as_mut_ptr().add(GUARD).cast(), len: data.len() - 2 * GUARD },
-                Room::Int(data) => Memory { at: data.as_mut_ptr().add(GUARD).cast(), len: data.len() - 2 * GUARD },
-            }
-        }
-    }
-
-    /// What is between the guards, which have to be untouched.
-    #[track_caller]
-    fn values(&self, what: &str) -> Values {
-        fn inside<'a, T>(data: &'a [T], is_guard: impl Fn(&T) -> bool, what: &str) -> &'a [T] {
-            let (front, rest) = data.split_at(GUARD);
-            let (data, back) = rest.split_at(rest.len() - GUARD);
-            assert!(front.iter().chain(back).all(is_guard), "{what} writes outside of its memory");
-            data
-        }
-        match self {
-            Room::Real(data) => Values::Real(inside(data, |x| x.to_bits() == POISON, what).to_vec()),
-            Room::Int(data) => Values::Int(inside(data, |x| *x == i64::from(POISON), what).to_vec()),
-        }
-    }
-}
-
-fn memory(room: &mut Option<Room>) -> Memory {
-    room.as_mut().map_or(Memory { at: std::ptr::null_mut(), len: 0 }, Room::memory)
-}
-
 #[track_caller]
 fn same_bits(found: &[Option<Values>], first: &[Option<Values>], what: &str) {
     for (found, first) in found.iter().zip(first) {
@@ -389,7 +301,7 @@ fn same_bits(found: &[Option<Values>], first: &[Option<Values>], what: &str) {
 }
 
 #[track_caller]
-fn compare(found: &[Option<Values>], wanted: &[(Vec<f64>, Vec<i64>)], bound: Bound, what: &str) {
+fn compare(found: &[Option<Values>], wanted: &[Wanted], bound: Bound, what: &str) {
     for (i, (found, (reals, ints))) in found.iter().zip(wanted).enumerate() {
         match found {
             Some(Values::Real(found)) => close(found, reals, bound, &format!("{what}, result {i}")),
