@@ -70,6 +70,9 @@ fn broken(files: &[File], number: u64) -> Vec<u8> {
 fn blind(mut bytes: Vec<u8>, dice: &mut ChaCha8Rng) -> Vec<u8> {
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     for _ in 0..=roll(dice, 3) {
+        if bytes.len() < 9 {
+            break;
+        }
         let at = roll(dice, header.min(bytes.len()));
         let other = roll(dice, header.min(bytes.len()));
         match roll(dice, 8) {
@@ -92,13 +95,16 @@ fn knowing(bytes: &[u8], dice: &mut ChaCha8Rng) -> Vec<u8> {
     let plan = header["__metadata__"]["hanc.plan"].as_str().expect("there is a plan");
     let mut plan: Value = serde_json::from_str(plan).expect("a plan is JSON");
     let mut data = bytes[8 + length..].to_vec();
-    for _ in 0..=roll(dice, 3) {
-        match roll(dice, 10) {
+    for _ in 0..=roll(dice, 2) {
+        match roll(dice, 16) {
             0 => spoil(&mut header, dice, 3),
             1 => data.resize(data.len() + roll(dice, 3) * 32, 1),
-            2 | 3 => resize(&mut header, &mut plan, &mut data, dice),
-            4 | 5 => spoil(&mut plan["slots"], dice, 4),
-            _ => spoil(&mut plan["steps"], dice, 4),
+            2 => spoil(&mut plan["slots"], dice, 4),
+            3 => spoil(&mut plan["steps"], dice, 4),
+            4..8 => resize(&mut header, &mut plan, &mut data, dice),
+            8 | 9 => part(&mut plan, "slots", "shape", dice),
+            10 | 11 => part(&mut plan, "steps", "inputs", dice),
+            _ => part(&mut plan, "steps", "params", dice),
         }
     }
     if let Some(text) = header.pointer_mut("/__metadata__/hanc.plan") {
@@ -106,6 +112,16 @@ fn knowing(bytes: &[u8], dice: &mut ChaCha8Rng) -> Vec<u8> {
     }
     let header = header.to_string();
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
+}
+
+/// Changes something in one part of a slot or step.
+fn part(plan: &mut Value, list: &str, key: &str, dice: &mut ChaCha8Rng) {
+    let items = plan[list].as_array_mut().into_iter().flatten();
+    let mut parts: Vec<_> = items.filter_map(|item| item.get_mut(key)).collect();
+    if !parts.is_empty() {
+        let at = roll(dice, parts.len());
+        spoil(parts[at], dice, 3);
+    }
 }
 
 /// Gives a weight another type or shape everywhere, with bytes behind the others, so that the file stays whole.

@@ -86,7 +86,9 @@ fn slice<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Faul
     }
     let from = strides(x.shape);
     let start = (0..rank).map(|i| starts[i] as isize * from[i] as isize).sum();
-    let walk = Walk::new(y.shape, (0..rank).map(|i| steps[i] as isize * from[i] as isize).collect(), start);
+    // The step of an axis with one element may be any number: nobody takes it.
+    let stride = |i: usize| if y.shape[i] > 1 { steps[i] as isize * from[i] as isize } else { 0 };
+    let walk = Walk::new(y.shape, (0..rank).map(stride).collect(), start);
     take(y, x, walk)
 }
 
