@@ -196,7 +196,11 @@ impl Rows<'_> {
     unsafe fn answer<S: Simd, const R: usize>(&self, s: S) {
         unsafe {
             self.score::<S, R>(s);
-            let factors: [f32; R] = std::array::from_fn(|r| self.weigh(s, r));
+            // A loop: a closure would not be compiled for the instruction set.
+            let mut factors = [0.0; R];
+            for (r, factor) in factors.iter_mut().enumerate() {
+                *factor = self.weigh(s, r);
+            }
             self.gather::<S, R>(s, factors);
         }
     }

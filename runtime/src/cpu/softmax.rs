@@ -72,9 +72,11 @@ impl Task for Blocks {
             match (inner, log) {
                 (1, false) => unsafe { soft_max(s, x, y, length) },
                 (1, true) => unsafe { log_soft_max(s, x, y, length) },
-                _ => (0..inner).step_by(S::LANES).for_each(|i| unsafe {
-                    self.lines.columns(s, x.add(i), y.add(i), S::LANES.min(inner - i));
-                }),
+                _ => {
+                    for i in (0..inner).step_by(S::LANES) {
+                        unsafe { self.lines.columns(s, x.add(i), y.add(i), S::LANES.min(inner - i)) };
+                    }
+                }
             }
         }
     }

@@ -64,61 +64,124 @@ const WIDE: usize = 4;
 impl Task for Strip<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (across, c) = (self.sizes.across, self.sizes.from);
         for row in self.rows.clone() {
-            let mut x = 0;
-            while x < across.output {
-                let inside = across.raw(x, 0) >= 0 && x + WIDE <= across.output;
-                let wide = inside && across.raw(x + WIDE - 1, across.kernel - 1) < across.input as i64;
-                for channel in (0..c).step_by(S::LANES) {
-                    let lanes = (c - channel).min(S::LANES);
-                    match wide {
-                        true => self.positions::<S, WIDE>(s, row, x, channel, lanes),
-                        false => self.positions::<S, 1>(s, row, x, channel, lanes),
-                    }
-                }
-                x += if wide { WIDE } else { 1 };
-            }
+            self.row(s, Line::new(self.sizes, row));
         }
     }
 }
 
+/// A row of the output.
+#[derive(Clone, Copy)]
+struct Line {
+    /// Its number, through all pictures.
+    row: usize,
+    /// Rows of the window that are inside of the picture.
+    first: usize,
+    last: usize,
+    /// The row of x under the first of them.
+    from: usize,
+}
+
+impl Line {
+    fn new(sizes: &Sizes, row: usize) -> Line {
+        let (picture, oy) = (row / sizes.down.output, row % sizes.down.output);
+        let taps = sizes.down.taps(oy);
+        let from = if taps.is_empty() { 0 } else { sizes.down.raw(oy, taps.start) as usize };
+        Line { row, first: taps.start, last: taps.end, from: picture * sizes.down.input + from }
+    }
+}
+
+/// Neighbouring positions of the output, and the columns of the window that are inside of the picture for all of them.
+#[derive(Clone, Copy)]
+struct Span {
+    x: usize,
+    first: usize,
+    last: usize,
+    /// The column of x under the first of them, for the first position.
+    from: usize,
+}
+
+impl Span {
+    fn new(sizes: &Sizes, x: usize) -> Span {
+        let taps = sizes.across.taps(x);
+        let from = if taps.is_empty() { 0 } else { sizes.across.raw(x, taps.start) as usize };
+        Span { x, first: taps.start, last: taps.end, from }
+    }
+}
+
 impl Strip<'_> {
-    /// `P` neighbouring positions of one vector of channels. With more than one, all of their windows are inside.
     #[inline(always)]
-    fn positions<S: Simd, const P: usize>(&self, s: S, row: usize, x: usize, channel: usize, lanes: usize) {
+    fn row<S: Simd>(&self, s: S, line: Line) {
+        let (across, mut x) = (self.sizes.across, 0);
+        // The positions whose windows are all inside of the picture.
+        let whole = |x: usize| across.raw(x, 0) >= 0 && across.raw(x, across.kernel - 1) < across.input as i64;
+        while x < across.output {
+            let wide = x + WIDE <= across.output && whole(x) && whole(x + WIDE - 1);
+            let span = Span::new(self.sizes, x);
+            match wide {
+                true => self.span::<S, WIDE>(s, line, span),
+                false => self.span::<S, 1>(s, line, span),
+            }
+            x += if wide { WIDE } else { 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn span<S: Simd, const P: usize>(&self, s: S, line: Line, span: Span) {
+        let c = self.sizes.from;
+        let whole = c - c % S::LANES;
+        for channel in (0..whole).step_by(S::LANES) {
+            self.positions::<S, P, true>(s, line, span, channel, S::LANES);
+        }
+        if whole < c {
+            self.positions::<S, P, false>(s, line, span, whole, c - whole);
+        }
+    }
+
+    /// `P` neighbouring positions of one vector of channels, of which there are `lanes`, or all.
+    #[inline(always)]
+    fn positions<S: Simd, const P: usize, const ALL: bool>(
+        &self,
+        s: S,
+        line: Line,
+        span: Span,
+        channel: usize,
+        lanes: usize,
+    ) {
         let (Sizes { down, across, from: c, .. }, packed) = (*self.sizes, self.packed);
-        let (picture, oy) = (row / down.output, row % down.output);
-        let taps = if P == 1 { across.taps(x) } else { 0..across.kernel };
-        let step = across.stride as usize * c;
+        let (step, right) = (across.stride as usize * c, across.dilation as usize * c);
+        let below = down.dilation as usize * across.input * c;
         // SAFETY: only elements of windows that are inside of the picture are read, and only lanes that are channels.
         unsafe {
-            let mut sums = [read(s, packed.bias.as_ptr().add(channel), lanes); P];
-            for ky in down.taps(oy) {
-                let iy = down.raw(oy, ky) as usize;
-                let line = (picture * down.input + iy) * across.input;
-                for kx in taps.clone() {
-                    let w = read(s, packed.w.as_ptr().add((ky * across.kernel + kx) * c + channel), lanes);
-                    let at = (line + across.raw(x, kx) as usize) * c + channel;
-                    debug_assert!(at + (P - 1) * step + lanes <= self.x.len());
+            let bias = read::<S, ALL>(s, packed.bias.as_ptr().add(channel), lanes);
+            let mut sums = [bias; P];
+            let mut above = self.x.as_ptr().add((line.from * across.input + span.from) * c + channel);
+            for ky in line.first..line.last {
+                let mut w = packed.w.as_ptr().add((ky * across.kernel + span.first) * c + channel);
+                let mut at = above;
+                for _ in span.first..span.last {
+                    let weight = read::<S, ALL>(s, w, lanes);
                     for p in 0..P {
-                        sums[p] = s.mul_add(read(s, self.x.as_ptr().add(at + p * step), lanes), w, sums[p]);
+                        sums[p] = s.mul_add(read::<S, ALL>(s, at.add(p * step), lanes), weight, sums[p]);
                     }
+                    (w, at) = (w.add(c), at.wrapping_add(right));
                 }
+                above = above.wrapping_add(below);
             }
+            let to = (line.row * across.output + span.x) * c + channel;
             for p in 0..P {
-                self.write(s, (row * across.output + x + p) * c + channel, lanes, sums[p]);
+                self.write::<S, ALL>(s, to + p * c, lanes, sums[p]);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn write<S: Simd>(&self, s: S, at: usize, lanes: usize, mut sum: S::F) {
+    unsafe fn write<S: Simd, const ALL: bool>(&self, s: S, at: usize, lanes: usize, mut sum: S::F) {
         unsafe {
             if let Some(Source(z)) = self.z {
-                sum = s.add(sum, read(s, z.add(at), lanes));
+                sum = s.add(sum, read::<S, ALL>(s, z.add(at), lanes));
             }
-            match lanes == S::LANES {
+            match ALL {
                 true => s.store(self.y.at.add(at), sum),
                 false => s.store_part(self.y.at.add(at), lanes, sum),
             }
@@ -127,6 +190,6 @@ impl Strip<'_> {
 }
 
 #[inline(always)]
-unsafe fn read<S: Simd>(s: S, p: *const f32, lanes: usize) -> S::F {
-    unsafe { if lanes == S::LANES { s.load(p) } else { s.load_part(p, lanes) } }
+unsafe fn read<S: Simd, const ALL: bool>(s: S, p: *const f32, lanes: usize) -> S::F {
+    unsafe { if ALL { s.load(p) } else { s.load_part(p, lanes) } }
 }

@@ -87,22 +87,51 @@ pub(super) unsafe fn tile<S: Simd, A: Rows, const R: usize, const V: usize>(
         for r in 0..R {
             a[r] = rows.at(lines[r], tap);
         }
-        for i in 0..rows.each() {
-            // SAFETY: number `i` of the stretch, and the panel's row for it.
-            unsafe {
-                let mut right = [s.zero(); V];
-                for v in 0..V {
-                    right[v] = s.load(b.add(v * S::LANES));
+        let each = rows.each();
+        let mut i = 0;
+        // SAFETY: numbers from `i` on of the stretch, and the panel's rows for them.
+        unsafe {
+            while i + UNROLLED <= each {
+                for _ in 0..UNROLLED {
+                    step::<S, R, V>(s, &a, i, b, &mut sums);
+                    (i, b) = (i + 1, b.add(V * S::LANES));
                 }
-                b = b.add(V * S::LANES);
-                for r in 0..R {
-                    let left = s.splat(*a[r].add(i));
-                    for v in 0..V {
-                        sums[r][v] = s.mul_add(left, right[v], sums[r][v]);
-                    }
-                }
+            }
+            while i < each {
+                step::<S, R, V>(s, &a, i, b, &mut sums);
+                (i, b) = (i + 1, b.add(V * S::LANES));
             }
         }
     }
     sums
+}
+
+/// Steps of the inner loop that are written out, so that counting costs little.
+const UNROLLED: usize = 4;
+
+/// Adds the products of number `i` of each row with a row of the panel.
+///
+/// # Safety
+/// Each row has a number `i`, and the panel `V` vectors at `b`.
+#[inline(always)]
+unsafe fn step<S: Simd, const R: usize, const V: usize>(
+    s: S,
+    a: &[*const f32; R],
+    i: usize,
+    b: *const f32,
+    sums: &mut [[S::F; V]; R],
+) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        let mut right = [s.zero(); V];
+        for v in 0..V {
+            right[v] = s.load(b.add(v * S::LANES));
+        }
+        for r in 0..R {
+            let left = s.splat(*a[r].add(i));
+            for v in 0..V {
+                sums[r][v] = s.mul_add(left, right[v], sums[r][v]);
+            }
+        }
+    }
 }
