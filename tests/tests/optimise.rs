@@ -82,13 +82,14 @@ const CONVERTED: [(&str, usize); 4] = [
 ];
 
 fn converted(spec: &str, emit: Emit) -> Graph {
-    let file = hanc_models::build(spec).unwrap();
-    let mut graph = hanc::onnx::import(&file).unwrap();
-    hanc::infer::infer(&mut graph).unwrap();
-    let found = hanc::blocks::find(&graph).unwrap();
-    let selection = Selection { kinds: parse_kinds("mlp-blocks").unwrap(), ..Selection::default() };
+    let file = hanc_models::build(spec).expect("the zoo has the model");
+    let mut graph = hanc::onnx::import(&file).expect("it is a graph");
+    hanc::infer::infer(&mut graph).expect("its shapes fit");
+    let found = hanc::blocks::find(&graph).expect("it can be searched");
+    let kinds = parse_kinds("mlp-blocks").expect("there are such blocks");
+    let selection = Selection { kinds, ..Selection::default() };
     let options = Options { selection, emit, ..Options::default() };
-    convert(&graph, &found, &Origin::default(), &options).unwrap().graph
+    convert(&graph, &found, &Origin::default(), &options).expect("it has blocks").graph
 }
 
 #[test]

@@ -32,8 +32,9 @@ struct Attention {
     heads: i64,
     /// Whether operands and result hold the heads in their last axis.
     packed: bool,
-    /// The result's shape as it is computed, before it is brought to the output's.
-    result: Shape,
+    /// The number of queries, and the size of a head of the values.
+    queries: Dim,
+    size: Dim,
 }
 
 /// What the nodes of an attention read: queries, transposed keys, values, mask and scale.
@@ -59,7 +60,7 @@ fn find(view: &View<'_>, id: NodeId, node: &Node) -> Option<Attention> {
     let alike = sizes(&q)? == sizes(&k)? && sizes(&q)? == sizes(&v)?;
     let heads = sizes(&q)?.1.size()?;
     let mask = match mask {
-        Some(mask) => Some(fitting(graph, mask, &[&q, &k].map(|r| r.rank), view, (&q, &k))?),
+        Some(mask) => Some(fitting(view, mask, &q, &k)?),
         None => None,
     };
     if !alike {
@@ -74,13 +75,8 @@ fn find(view: &View<'_>, id: NodeId, node: &Node) -> Option<Attention> {
         (Some(packed), _) => (true, packed),
         (None, plain) => (false, plain?),
     };
-    let total = |atoms: &[Atom]| view.atoms.total(atoms);
-    let (batch, queries, size) = (total(&q.batch)?, total(&q.sequence)?, total(&v.size)?);
-    let result = match packed {
-        true => vec![batch, queries, size.mul(&Dim::known(heads))?],
-        false => vec![batch, Dim::known(heads), queries, size],
-    };
-    Some(Attention { node: id, output, operands, mask, scale, heads, packed, result })
+    let (queries, size) = (view.atoms.total(&q.sequence)?, view.atoms.total(&v.size)?);
+    Some(Attention { node: id, output, operands, mask, scale, heads, packed, queries, size })
 }
 
 /// The atoms of an operand by what they are for.
@@ -178,21 +174,12 @@ fn scaling(graph: &Graph, value: ValueId) -> Option<(ValueId, f64)> {
 }
 
 /// The mask, if it broadcasts to [batch, heads, queries, keys] as it is.
-fn fitting(
-    graph: &Graph,
-    mask: ValueId,
-    ranks: &[usize; 2],
-    view: &View<'_>,
-    (q, k): (&Rows, &Rows),
-) -> Option<ValueId> {
+fn fitting(view: &View<'_>, mask: ValueId, q: &Rows, k: &Rows) -> Option<ValueId> {
     let to = [&q.batch, &q.heads, &q.sequence, &k.sequence].map(|atoms| view.atoms.total(atoms));
     let to = to.into_iter().collect::<Option<Vec<Dim>>>()?;
-    let own = shape(graph, mask)?;
-    let one = Dim::known(1);
+    let (own, one) = (shape(view.graph, mask)?, Dim::known(1));
     // Only four axes are those of the product itself; of other ranks the axes ahead of the last two are merged.
-    let axes = if ranks[0] == 4 { 4 } else { 2 };
-    let trailing = own.len().min(axes);
-    let (ahead, last) = own.split_at(own.len() - trailing);
+    let (ahead, last) = own.split_at(own.len().saturating_sub(if q.rank == 4 { 4 } else { 2 }));
     let spreads = last.iter().rev().zip(to.iter().rev()).all(|(m, t)| m == t || *m == one);
     let whole = own.last() == to.last() && own.len() <= 4;
     (spreads && whole && ahead.iter().all(|n| *n == one)).then_some(mask)
@@ -217,13 +204,12 @@ fn build(graph: &mut Graph, found: &Attention) -> Option<()> {
         put(graph, found.output, new);
         return Some(());
     }
-    let [batch, queries, width] = &found.result[..] else { return None };
     let heads = Dim::known(found.heads);
-    let open = vec![batch.clone(), queries.clone(), heads.clone(), width.div(&heads)?];
+    let open = [found.queries.clone(), heads.clone(), found.size.clone()];
     let (rank, size) = (to.len(), product(&to[..to.len() - 2])?);
     // The axes ahead of heads, queries and size, as the output has them.
     let ahead = if rank == 3 { vec![size.div(&heads)?] } else { to[..rank - 3].to_vec() };
-    let split: Shape = ahead.iter().cloned().chain(open[1..].iter().cloned()).collect();
+    let split: Shape = ahead.iter().cloned().chain(open).collect();
     let new = reshape(graph, made, &split)?;
     let made = make(graph, near, new);
     let mut perm: Vec<usize> = (0..split.len()).collect();
