@@ -1,27 +1,25 @@
 //! Attention: softmax(q k') v without the matrix of all scores.
 //!
-//! Keys are laid out once so that neighbouring keys are neighbours in memory. Then a few queries at a time score all keys,
-//! their scores become weights, and the weights gather values, all of it in cache.
+//! A block of queries has a lane each. It scores all keys, its scores become weights, and the weights gather values, all of
+//! it in cache; sums over keys never cross lanes.
 #![allow(unsafe_code)]
 
-use std::ops::Range;
-
-use super::elementwise::shares;
 use super::simd::{Simd, Task};
-use super::softmax::powers;
-use super::{Cpu, Frame, Job, Memory, Reuse, Site, Source, Spec, Target, lanes};
+use super::{Cpu, Job, Memory, Reuse, Site, Source, Spec, Target, math};
 use crate::kernel::Fault;
 use crate::tensor::elements;
 
 /// y = softmax(scale q k' + mask) v
 pub(crate) static ATTENTION: Cpu = Cpu { bind, reuse: Reuse::Nothing };
 
-/// Queries that are scored at a time, at most.
-const ROWS: usize = 8;
-/// Queries of a head that one task takes.
-const QUERIES: usize = 64;
-/// Numbers of a vector, at most.
-const WIDEST: usize = 16;
+/// Keys that are scored at a time.
+const KEYS: usize = 8;
+/// Elements of values that are gathered at a time.
+const ELEMENTS: usize = 8;
+/// Queries of a block, at most.
+const WIDEST: usize = 32;
+/// Products below which a task does not pay.
+const WORK: usize = 1 << 16;
 
 /// Rows of heads: [batch, heads, sequence, size], or packed, [batch, sequence, heads, size].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,186 +122,230 @@ impl Attention {
             && site.params.float("softcap").is_none_or(|cap| cap <= 0.0)
     }
 
-    /// The keys of a head, rounded up to two vectors.
-    fn keys(&self) -> usize {
-        self.k.seq.next_multiple_of(2 * WIDEST)
-    }
-
-    /// Numbers of the keys of one head when they are laid out.
-    fn plane(&self) -> usize {
-        self.k.size * self.keys()
-    }
-
-    /// Lays out the keys of head number `head` of all samples, times the scale: a row for each element, zeros at its end.
-    fn lay_out(&self, k: &[f32], head: usize, plane: &mut [f32]) {
-        let (first, step) = (self.k.at(head / self.k.heads, head % self.k.heads, 0), self.k.step());
-        for (d, row) in plane.chunks_exact_mut(self.keys()).enumerate() {
-            let (keys, rest) = row.split_at_mut(self.k.seq);
-            keys.iter_mut().enumerate().for_each(|(j, y)| *y = k[first + j * step + d] * self.scale);
-            rest.fill(0.0);
-        }
+    /// Numbers of scratch memory of one task: the queries of a block, as columns, the scores of all keys for them, and
+    /// their answers.
+    fn scratch(&self) -> Option<usize> {
+        let rows = self.q.size.checked_add(self.k.seq)?.checked_add(self.v.size)?;
+        rows.checked_mul(WIDEST)
     }
 }
 
-/// Blocks of queries that one thread answers.
+/// Blocks of queries that one task answers, of as many queries as fit into its vectors.
 struct Blocks<'a> {
     call: &'a Attention,
     q: Source,
-    planes: &'a [f32],
+    k: Source,
     v: Source,
     mask: Memory,
     y: Target,
-    /// Scores of [`ROWS`] queries.
-    scores: Target,
-    blocks: Range<usize>,
+    scratch: Target,
+    /// Which of so many tasks this is.
+    task: (usize, usize),
 }
 
 impl Task for Blocks<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let q = self.call.q;
-        let per_head = q.seq.div_ceil(QUERIES);
-        for block in self.blocks.clone() {
-            let (head, from) = (block / per_head, block % per_head * QUERIES);
-            let end = q.seq.min(from + QUERIES);
-            for i in (from..end).step_by(S::ROWS.min(ROWS)) {
-                let count = (end - i).min(S::ROWS);
-                let rows = Rows { of: &self, b: head / q.heads, h: head % q.heads, i, count };
-                // SAFETY: the queries are those of a head.
-                match S::ROWS {
-                    8 => unsafe { rows.answer::<S, 8>(s) },
-                    _ => unsafe { rows.answer::<S, 4>(s) },
-                }
-            }
+        match S::ROWS {
+            8 => self.all::<S, 2>(s),
+            _ => self.all::<S, 1>(s),
         }
     }
 }
 
-/// The queries from `i` on of a head of a sample, `count` of them.
-struct Rows<'a> {
+impl Blocks<'_> {
+    /// With `V` vectors of queries in a block.
+    #[inline(always)]
+    fn all<S: Simd, const V: usize>(&self, s: S) {
+        let (q, width, (task, tasks)) = (self.call.q, V * S::LANES, self.task);
+        let per_head = q.seq.div_ceil(width);
+        let blocks = q.batch * q.heads * per_head;
+        for block in task * blocks / tasks..(task + 1) * blocks / tasks {
+            let (head, i) = (block / per_head, block % per_head * width);
+            let count = width.min(q.seq - i);
+            let block = Block { of: self, b: head / q.heads, h: head % q.heads, i, count, width };
+            // SAFETY: the queries are those of a head, and the block is as wide as its vectors.
+            unsafe { block.answer::<S, V>(s) };
+        }
+    }
+}
+
+/// The queries from `i` on of a head of a sample, `count` of them, a lane each of `width`.
+struct Block<'a> {
     of: &'a Blocks<'a>,
     b: usize,
     h: usize,
     i: usize,
     count: usize,
+    width: usize,
 }
 
-// SAFETY (of every block here): `Attention::of` has checked that operands and result have the shapes that rows are computed
-// from; scores have room for `ROWS` rows of keys, rounded up to two vectors; rows past `count` repeat the last one and are
-// scored, not answered.
-impl Rows<'_> {
+// SAFETY (of every block here): `Attention::of` has checked that operands and result have the shapes that places are
+// computed from; the scratch memory has room for rows of at most `WIDEST` numbers, one for each element of a query, key,
+// and element of a value; lanes past `count` hold zeros and are not written to the result.
+impl Block<'_> {
     #[inline(always)]
-    unsafe fn answer<S: Simd, const R: usize>(&self, s: S) {
+    unsafe fn answer<S: Simd, const V: usize>(&self, s: S) {
         unsafe {
-            self.score::<S, R>(s);
-            // A loop: a closure would not be compiled for the instruction set.
-            let mut factors = [0.0; R];
-            for (r, factor) in factors.iter_mut().enumerate() {
-                *factor = self.weigh(s, r);
+            self.turn_queries();
+            self.score::<S, V>(s);
+            self.hide();
+            let tops = self.tops::<S, V>(s);
+            let mut sums = [s.zero(); V];
+            for d in (0..self.of.call.v.size).step_by(ELEMENTS) {
+                self.gather::<S, V>(s, d, &tops, &mut sums);
             }
-            self.gather::<S, R>(s, factors);
+            self.divide::<S, V>(s, &tops, &sums);
         }
     }
 
+    /// A row of the scratch memory: an element of the queries.
+    #[inline(always)]
+    fn query(&self, d: usize) -> *mut f32 {
+        self.of.scratch.at.wrapping_add(d * self.width)
+    }
+
+    /// The scores of a key.
+    #[inline(always)]
+    fn scores(&self, j: usize) -> *mut f32 {
+        self.query(self.of.call.q.size + j)
+    }
+
+    /// An element of the answers.
+    #[inline(always)]
+    fn answers(&self, d: usize) -> *mut f32 {
+        self.scores(self.of.call.k.seq + d)
+    }
+
+    /// The head of keys and values.
     fn kv(&self) -> usize {
         self.h / (self.of.call.q.heads / self.of.call.k.heads)
     }
 
+    /// The queries as columns, times the scale.
     #[inline(always)]
-    fn row(&self, r: usize) -> *mut f32 {
-        self.of.scores.at.wrapping_add(r * self.of.call.keys())
+    unsafe fn turn_queries(&self) {
+        let (q, scale) = (self.of.call.q, self.of.call.scale);
+        let from = self.of.q.skip(q.at(self.b, self.h, self.i)).0;
+        for d in 0..q.size {
+            let row = unsafe { std::slice::from_raw_parts_mut(self.query(d), self.width) };
+            let (there, rest) = row.split_at_mut(self.count);
+            there.iter_mut().enumerate().for_each(|(l, y)| *y = unsafe { *from.add(l * q.step() + d) } * scale);
+            rest.fill(0.0);
+        }
     }
 
-    /// The products of the queries with all keys.
+    /// The products of the queries with all keys, a few keys at a time.
     #[inline(always)]
-    unsafe fn score<S: Simd, const R: usize>(&self, s: S) {
-        let (call, keys) = (self.of.call, self.of.call.keys());
-        let plane = self.of.planes[(self.b * call.k.heads + self.kv()) * call.plane()..][..call.plane()].as_ptr();
-        let first = self.of.q.skip(call.q.at(self.b, self.h, self.i)).0;
-        let q: [*const f32; R] = std::array::from_fn(|r| first.wrapping_add(r.min(self.count - 1) * call.q.step()));
-        for j in (0..keys).step_by(2 * S::LANES) {
-            let mut sums = [[s.zero(); 2]; R];
-            for d in 0..call.q.size {
+    unsafe fn score<S: Simd, const V: usize>(&self, s: S) {
+        let k = self.of.call.k;
+        let first = self.of.k.skip(k.at(self.b, self.kv(), 0)).0;
+        for j in (0..k.seq).step_by(KEYS) {
+            let keys: [*const f32; KEYS] =
+                std::array::from_fn(|r| first.wrapping_add((j + r).min(k.seq - 1) * k.step()));
+            let mut sums = [[s.zero(); V]; KEYS];
+            for d in 0..k.size {
+                let q: [S::F; V] = std::array::from_fn(|v| unsafe { s.load(self.query(d).add(v * S::LANES)) });
+                for (sums, key) in sums.iter_mut().zip(keys) {
+                    let key = s.splat(unsafe { *key.add(d) });
+                    sums.iter_mut().zip(q).for_each(|(sum, q)| *sum = s.mul_add(key, q, *sum));
+                }
+            }
+            for (r, sums) in sums.iter().enumerate().take(k.seq - j) {
+                for (v, sum) in sums.iter().enumerate() {
+                    unsafe { s.store(self.scores(j + r).add(v * S::LANES), *sum) };
+                }
+            }
+        }
+    }
+
+    /// Adds the mask, and minus infinity where a query must not see a key.
+    #[inline(always)]
+    unsafe fn hide(&self) {
+        let Attention { mask, causal, .. } = *self.of.call;
+        if mask.is_none() && !causal {
+            return;
+        }
+        for j in 0..self.of.call.k.seq {
+            let scores = unsafe { std::slice::from_raw_parts_mut(self.scores(j), self.count) };
+            for (l, score) in scores.iter_mut().enumerate() {
+                let hidden = causal && j > self.i + l;
+                let added = mask.map_or(0.0, |mask| self.masked(mask, self.i + l, j));
+                *score = if hidden { f32::NEG_INFINITY } else { *score + added };
+            }
+        }
+    }
+
+    /// What the mask adds to the score of a key for a query.
+    #[inline(always)]
+    fn masked(&self, mask: Mask, query: usize, key: usize) -> f32 {
+        let at = self.b * mask.steps[0] + self.h * mask.steps[1] + query * mask.steps[2] + key;
+        match mask.real {
+            true => self.of.mask.read::<f32>()[at],
+            false if self.of.mask.read::<i64>()[at] != 0 => 0.0,
+            false => f32::NEG_INFINITY,
+        }
+    }
+
+    /// The largest score of each query.
+    #[inline(always)]
+    unsafe fn tops<S: Simd, const V: usize>(&self, s: S) -> [S::F; V] {
+        let mut tops = [s.splat(f32::NEG_INFINITY); V];
+        for j in 0..self.of.call.k.seq {
+            for (v, top) in tops.iter_mut().enumerate() {
+                *top = s.max(unsafe { s.load(self.scores(j).add(v * S::LANES)) }, *top);
+            }
+        }
+        tops
+    }
+
+    /// A few elements of the values from element `d` on, weighed and summed; makes weights of the scores if these are the
+    /// first.
+    #[inline(always)]
+    unsafe fn gather<S: Simd, const V: usize>(&self, s: S, d: usize, tops: &[S::F; V], all: &mut [S::F; V]) {
+        let v = self.of.call.v;
+        let values = self.of.v.skip(v.at(self.b, self.kv(), 0) + d).0;
+        let elements: [usize; ELEMENTS] = std::array::from_fn(|e| e.min(v.size - 1 - d));
+        let lowest: [S::F; V] = std::array::from_fn(|i| s.max(tops[i], s.splat(f32::MIN)));
+        let mut sums = [[s.zero(); V]; ELEMENTS];
+        for j in 0..v.seq {
+            let weights: [S::F; V] = std::array::from_fn(|i| unsafe {
+                let at = self.scores(j).add(i * S::LANES);
+                if d > 0 {
+                    return s.load(at);
+                }
+                let weight = math::exp(s, s.sub(s.load(at), lowest[i]));
+                s.store(at, weight);
+                all[i] = s.add(all[i], weight);
+                weight
+            });
+            for (sums, element) in sums.iter_mut().zip(elements) {
+                let value = s.splat(unsafe { *values.add(j * v.step() + element) });
+                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = s.mul_add(value, weight, *sum));
+            }
+        }
+        for (e, sums) in sums.iter().enumerate().take(v.size - d) {
+            for (i, sum) in sums.iter().enumerate() {
+                unsafe { s.store(self.answers(d + e).add(i * S::LANES), *sum) };
+            }
+        }
+    }
+
+    /// The answers, divided by the sums of their weights, as rows of the result; zero where a query sees no key.
+    #[inline(always)]
+    unsafe fn divide<S: Simd, const V: usize>(&self, s: S, tops: &[S::F; V], sums: &[S::F; V]) {
+        let y = Heads { size: self.of.call.v.size, ..self.of.call.q };
+        let to = self.of.y.at.wrapping_add(y.at(self.b, self.h, self.i));
+        for d in 0..y.size {
+            for (i, (top, sum)) in tops.iter().zip(sums).enumerate() {
+                let factor = s.select(s.lt(*top, s.splat(f32::MIN)), s.zero(), s.div(s.splat(1.0), *sum));
                 unsafe {
-                    let k = plane.add(d * keys + j);
-                    let (left, right) = (s.load(k), s.load(k.add(S::LANES)));
-                    for (sums, q) in sums.iter_mut().zip(q) {
-                        let q = s.splat(*q.add(d));
-                        *sums = [s.mul_add(q, left, sums[0]), s.mul_add(q, right, sums[1])];
-                    }
+                    let at = self.answers(d).add(i * S::LANES);
+                    s.store(at, s.mul(s.load(at), factor));
                 }
             }
-            for (r, sums) in sums.iter().enumerate() {
-                unsafe {
-                    s.store(self.row(r).add(j), sums[0]);
-                    s.store(self.row(r).add(j + S::LANES), sums[1]);
-                }
-            }
-        }
-    }
-
-    /// Makes weights of the scores of row `r`; returns what they are to be multiplied with.
-    #[inline(always)]
-    unsafe fn weigh<S: Simd>(&self, s: S, r: usize) -> f32 {
-        let (n, row) = (self.of.call.k.seq, self.row(r));
-        unsafe {
-            self.hide(r, std::slice::from_raw_parts_mut(row, n));
-            let top = lanes::largest(s, row, n);
-            if top == f32::NEG_INFINITY {
-                std::slice::from_raw_parts_mut(row, n).fill(0.0);
-                return 0.0;
-            }
-            1.0 / powers(s, top, row, row, n)
-        }
-    }
-
-    /// Adds the mask, and minus infinity where the query must not see a key.
-    #[inline(always)]
-    fn hide(&self, r: usize, scores: &mut [f32]) {
-        let query = self.i + r.min(self.count - 1);
-        if let Some(mask) = self.of.call.mask {
-            let at = self.b * mask.steps[0] + self.h * mask.steps[1] + query * mask.steps[2];
-            match mask.real {
-                true => {
-                    let mask = &self.of.mask.read::<f32>()[at..];
-                    scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
-                }
-                false => {
-                    let hidden = self.of.mask.read::<i64>()[at..].iter().map(|mask| *mask == 0);
-                    scores
-                        .iter_mut()
-                        .zip(hidden)
-                        .filter(|(_, hidden)| *hidden)
-                        .for_each(|(s, _)| *s = f32::NEG_INFINITY);
-                }
-            }
-        }
-        if self.of.call.causal {
-            scores.iter_mut().skip(query + 1).for_each(|score| *score = f32::NEG_INFINITY);
-        }
-    }
-
-    /// The values, weighed and summed.
-    #[inline(always)]
-    unsafe fn gather<S: Simd, const R: usize>(&self, s: S, factors: [f32; R]) {
-        let (v, q) = (self.of.call.v, self.of.call.q);
-        let y = Heads { size: v.size, ..q };
-        let values = self.of.v.skip(v.at(self.b, self.kv(), 0)).0;
-        for c in (0..v.size).step_by(S::LANES) {
-            let width = S::LANES.min(v.size - c);
-            let mut sums = [s.zero(); R];
-            for j in 0..v.seq {
-                unsafe {
-                    let from = values.add(j * v.step() + c);
-                    let value = if width == S::LANES { s.load(from) } else { s.load_part(from, width) };
-                    for (r, sum) in sums.iter_mut().enumerate() {
-                        *sum = s.mul_add(s.splat(*self.row(r).add(j)), value, *sum);
-                    }
-                }
-            }
-            for (r, sum) in sums.iter().enumerate().take(self.count) {
-                let to = self.of.y.at.wrapping_add(y.at(self.b, self.h, self.i + r) + c);
-                unsafe { s.store_part(to, width, s.mul(*sum, s.splat(factors[r]))) };
+            for l in 0..self.count {
+                unsafe { *to.add(l * y.step() + d) = *self.answers(d).add(l) };
             }
         }
     }
@@ -311,41 +353,26 @@ impl Rows<'_> {
 
 fn bind(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let Some(call) = Attention::of(site)? else { return Ok(None) };
-    let (isa, planes) = (site.isa, call.k.batch * call.k.heads);
-    let blocks = call.q.batch * call.q.heads * call.q.seq.div_ceil(QUERIES);
-    let tasks = blocks.min(4 * site.threads.max(1));
-    let (laid_out, scores) = (planes.checked_mul(call.plane()), ROWS * call.keys());
-    let scratch = laid_out.and_then(|n| n.checked_add(tasks.checked_mul(scores)?));
-    let (Some(laid_out), Some(scratch)) = (laid_out, scratch) else { return Ok(None) };
-    let products = elements(&[call.q.batch, call.q.heads, call.q.seq, call.k.seq]).unwrap_or(0);
+    let isa = site.isa;
+    let products = elements(&[call.q.batch, call.q.heads, call.q.seq, call.k.seq]).unwrap_or(usize::MAX);
+    // Tasks are of about as much work each, and enough of them for threads to end at the same time.
+    let work = products.saturating_mul(call.k.size.saturating_add(call.v.size)) / WORK;
+    let tasks = (4 * site.threads.max(1)).min(work.max(1));
+    let each = call.scratch();
+    let (Some(each), Some(all)) = (each, each.and_then(|each| each.checked_mul(tasks))) else { return Ok(None) };
     Ok(Some(
         Job::new(move |frame| {
-            let (planes, rest) = (frame.scratch().part(0, laid_out), frame.scratch().part(laid_out, tasks * scores));
-            lay_out(frame, &call, planes);
-            // SAFETY: the keys have been laid out, and nobody writes there any more.
-            let planes = unsafe { &*planes.slice(0..laid_out) };
+            let (q, k, v, y) = (frame.source(0), frame.source(1), frame.source(2), frame.target(0));
             let mask = frame.args.get(3).copied().unwrap_or(Memory::NONE);
-            let (q, v, y) = (frame.source(0), frame.source(2), frame.target(0));
             frame.workers.run(tasks, &|i| {
-                let (blocks, scores) = (i * blocks / tasks..(i + 1) * blocks / tasks, rest.part(i * scores, scores));
-                isa.run(Blocks { call: &call, q, planes, v, mask, y, scores, blocks });
+                let scratch = frame.scratch().part(i * each, each);
+                isa.run(Blocks { call: &call, q, k, v, mask, y, scratch, task: (i, tasks) });
             });
             Ok(())
         })
-        .scratch(scratch)
-        .flops(products.saturating_mul(2 * (call.k.size + call.v.size))),
+        .scratch(all)
+        .flops(products.saturating_mul(2).saturating_mul(call.k.size.saturating_add(call.v.size))),
     ))
-}
-
-/// Lays out the keys of all heads.
-fn lay_out(frame: &Frame<'_>, call: &Attention, planes: Target) {
-    let (k, plane) = (frame.real(1), call.plane());
-    shares(frame, planes.len / plane, plane, |heads| {
-        for head in heads {
-            // SAFETY: each head's keys are laid out once.
-            call.lay_out(k, head, unsafe { planes.slice(head * plane..(head + 1) * plane) });
-        }
-    });
 }
 
 #[cfg(test)]
