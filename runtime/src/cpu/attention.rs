@@ -2,7 +2,9 @@
 //!
 //! A block of queries has a lane each. It scores all keys, its scores become weights, and the weights gather values, all of
 //! it in cache; sums over keys never cross lanes.
-#![allow(unsafe_code)]
+// Loops by index rather than over iterators and closures: what they hold stays in registers, and a closure is not always
+// compiled for the instruction set.
+#![allow(unsafe_code, clippy::needless_range_loop)]
 
 use super::simd::{Simd, Task};
 use super::{Cpu, Job, Memory, Reuse, Site, Source, Spec, Target, math};
@@ -241,19 +243,26 @@ impl Block<'_> {
         let k = self.of.call.k;
         let first = self.of.k.skip(k.at(self.b, self.kv(), 0)).0;
         for j in (0..k.seq).step_by(KEYS) {
-            let keys: [*const f32; KEYS] =
-                std::array::from_fn(|r| first.wrapping_add((j + r).min(k.seq - 1) * k.step()));
+            let mut keys = [first; KEYS];
+            for r in 0..KEYS {
+                keys[r] = first.wrapping_add((j + r).min(k.seq - 1) * k.step());
+            }
             let mut sums = [[s.zero(); V]; KEYS];
             for d in 0..k.size {
-                let q: [S::F; V] = std::array::from_fn(|v| unsafe { s.load(self.query(d).add(v * S::LANES)) });
-                for (sums, key) in sums.iter_mut().zip(keys) {
-                    let key = s.splat(unsafe { *key.add(d) });
-                    sums.iter_mut().zip(q).for_each(|(sum, q)| *sum = s.mul_add(key, q, *sum));
+                let mut q = [s.zero(); V];
+                for v in 0..V {
+                    q[v] = unsafe { s.load(self.query(d).add(v * S::LANES)) };
+                }
+                for r in 0..KEYS {
+                    let key = s.splat(unsafe { *keys[r].add(d) });
+                    for v in 0..V {
+                        sums[r][v] = s.mul_add(key, q[v], sums[r][v]);
+                    }
                 }
             }
-            for (r, sums) in sums.iter().enumerate().take(k.seq - j) {
-                for (v, sum) in sums.iter().enumerate() {
-                    unsafe { s.store(self.scores(j + r).add(v * S::LANES), *sum) };
+            for r in 0..KEYS.min(k.seq - j) {
+                for v in 0..V {
+                    unsafe { s.store(self.scores(j + r).add(v * S::LANES), sums[r][v]) };
                 }
             }
         }
@@ -305,28 +314,37 @@ impl Block<'_> {
     unsafe fn gather<S: Simd, const V: usize>(&self, s: S, d: usize, tops: &[S::F; V], all: &mut [S::F; V]) {
         let v = self.of.call.v;
         let values = self.of.v.skip(v.at(self.b, self.kv(), 0) + d).0;
-        let elements: [usize; ELEMENTS] = std::array::from_fn(|e| e.min(v.size - 1 - d));
-        let lowest: [S::F; V] = std::array::from_fn(|i| s.max(tops[i], s.splat(f32::MIN)));
+        let (mut elements, mut lowest) = ([0; ELEMENTS], *tops);
+        for e in 0..ELEMENTS {
+            elements[e] = e.min(v.size - 1 - d);
+        }
+        for i in 0..V {
+            lowest[i] = s.max(tops[i], s.splat(f32::MIN));
+        }
         let mut sums = [[s.zero(); V]; ELEMENTS];
         for j in 0..v.seq {
-            let weights: [S::F; V] = std::array::from_fn(|i| unsafe {
-                let at = self.scores(j).add(i * S::LANES);
-                if d > 0 {
-                    return s.load(at);
+            let mut weights = [s.zero(); V];
+            for i in 0..V {
+                unsafe {
+                    let at = self.scores(j).add(i * S::LANES);
+                    weights[i] = s.load(at);
+                    if d == 0 {
+                        weights[i] = math::exp(s, s.sub(weights[i], lowest[i]));
+                        s.store(at, weights[i]);
+                        all[i] = s.add(all[i], weights[i]);
+                    }
                 }
-                let weight = math::exp(s, s.sub(s.load(at), lowest[i]));
-                s.store(at, weight);
-                all[i] = s.add(all[i], weight);
-                weight
-            });
-            for (sums, element) in sums.iter_mut().zip(elements) {
-                let value = s.splat(unsafe { *values.add(j * v.step() + element) });
-                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = s.mul_add(value, weight, *sum));
+            }
+            for e in 0..ELEMENTS {
+                let value = s.splat(unsafe { *values.add(j * v.step() + elements[e]) });
+                for i in 0..V {
+                    sums[e][i] = s.mul_add(value, weights[i], sums[e][i]);
+                }
             }
         }
-        for (e, sums) in sums.iter().enumerate().take(v.size - d) {
-            for (i, sum) in sums.iter().enumerate() {
-                unsafe { s.store(self.answers(d + e).add(i * S::LANES), *sum) };
+        for e in 0..ELEMENTS.min(v.size - d) {
+            for i in 0..V {
+                unsafe { s.store(self.answers(d + e).add(i * S::LANES), sums[e][i]) };
             }
         }
     }
