@@ -106,12 +106,35 @@ fn mean(bencher: Bencher<'_, '_>, shape: [usize; 3]) {
     (&[96, 1024], &[1, 0]),
     (&[4, 256, 4, 8], &[0, 2, 1, 3]),
     (&[4, 64, 4, 24], &[0, 2, 3, 1]),
+    (&[3, 65_536], &[1, 0]),
+    (&[16, 2, 16, 2, 96], &[1, 3, 0, 2, 4]),
     (&[1, 96, 16, 2, 16, 2], &[0, 3, 5, 2, 4, 1]),
 ])]
 fn transpose(bencher: Bencher<'_, '_>, (shape, perm): &(&[usize], &[usize])) {
     let result: Vec<_> = perm.iter().map(|p| shape[*p]).collect();
     let perm: Vec<_> = perm.iter().map(|p| *p as i64).collect();
     call("transpose.1", &[shape], &result).with(Params::new().with("perm", perm)).bench(bencher);
+}
+
+/// Pictures by windows of 3 x 3, channels last.
+#[divan::bench(args = [[1usize, 56, 56, 16], [1, 14, 14, 48]])]
+fn average_pool(bencher: Bencher<'_, '_>, shape: [usize; 4]) {
+    let params = Params::new().with("kernel", vec![3, 3]).with("pads", vec![1; 4]);
+    call("average_pool_last.1", &[&shape], &shape).with(params).bench(bencher);
+}
+
+/// Parts of rows.
+#[divan::bench(args = [32, 96])]
+fn slice(bencher: Bencher<'_, '_>, width: usize) {
+    let params = Params::new().with("starts", vec![0, 32]).with("steps", vec![1, 1]);
+    call("slice.1", &[&[1024, 288]], &[1024, width]).with(params).bench(bencher);
+}
+
+/// The norm of groups of channels.
+#[divan::bench]
+fn group_norm(bencher: Bencher<'_, '_>) {
+    let params = Params::new().with("groups", 1).with("epsilon", 1e-5);
+    call("group_norm.1", &[&[1, 64, 1024], &[64], &[64]], &[1, 64, 1024]).with(params).bench(bencher);
 }
 
 /// Heads, tokens and size of a head.

@@ -45,14 +45,15 @@ impl Task for Positions<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (output, picture) = (self.window.output(), self.window.input() * self.channels);
+        let mut under = [0; TAPS];
         for i in 0..self.y.len / self.channels {
             let (n, at) = ((self.start + i) / output, (self.start + i) % output);
-            let (mut taps, mut count) = ([0; TAPS], 0);
+            let mut count = 0;
             self.window.under(at, |offset| {
-                taps[count] = offset * self.channels;
+                under[count] = offset * self.channels;
                 count += 1;
             });
-            let taps = &taps[..count];
+            let taps = &under[..count];
             let x = self.x.skip(n * picture).0;
             let y = unsafe { self.y.at.add(i * self.channels) };
             let divisor = if self.count_pads { self.window.padded(at) } else { count }.max(1) as f32;
