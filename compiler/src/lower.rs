@@ -1,7 +1,10 @@
 //! Lowering: a graph whose shapes are known becomes a plan. The rules stand in the op table.
 
+use hanc_runtime::DType;
+use hanc_runtime::dtype::Class;
 use hanc_runtime::plan::{self, Params, Plan, Role, Slot, Step, Weight, Weights};
 use hanc_runtime::reference::decode;
+use hanc_runtime::tensor::elements;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -256,7 +259,7 @@ impl<'a> Builder<'a> {
         if shape.iter().filter_map(Dim::name).any(|name| !self.plan.symbols.iter().any(|s| s == name)) {
             return Ok(None);
         }
-        let shape = shape.iter().map(|dim| self.extent(dim)).collect::<Result<_, _>>()?;
+        let shape = self.extents(dtype, shape)?;
         self.plan.slots.push(Slot { name: value.name.to_string(), role: Role::Scratch, dtype, shape });
         Ok(Some(self.plan.slots.len() - 1))
     }
@@ -272,8 +275,7 @@ impl<'a> Builder<'a> {
         }
         let value = self.graph.value(id);
         let dtype = value.dtype.ok_or("its element type is not known")?;
-        let shape = value.shape.as_ref().ok_or("its rank is not known")?.clone();
-        let shape = shape.iter().map(|dim| self.extent(dim)).collect::<Result<_, _>>()?;
+        let shape = self.extents(dtype, value.shape.as_ref().ok_or("its rank is not known")?)?;
         let weight = self.weight(id, dtype);
         let role = match (&value.source, &weight) {
             (_, Some(_)) => Role::Weight,
@@ -287,7 +289,7 @@ impl<'a> Builder<'a> {
         Ok(slot)
     }
 
-    fn weight(&self, id: ValueId, dtype: hanc_runtime::DType) -> Option<Weight> {
+    fn weight(&self, id: ValueId, dtype: DType) -> Option<Weight> {
         if let Some(constant) = self.graph.literal(id) {
             return Some(Weight(Arc::new(constant.bytes)));
         }
@@ -297,6 +299,17 @@ impl<'a> Builder<'a> {
             false => decode::encode_integers(dtype, &known),
         };
         Some(Weight(Arc::new(bytes?)))
+    }
+
+    /// The sizes of a slot that a device can count and whose type it can compute with.
+    fn extents(&mut self, dtype: DType, shape: &[Dim]) -> Result<Vec<plan::Extent>, String> {
+        if dtype.class() == Class::Opaque {
+            return Err(format!("{dtype} is not computed with"));
+        }
+        let extents = shape.iter().map(|dim| self.extent(dim)).collect::<Result<Vec<_>, _>>()?;
+        let factors: Vec<_> = extents.iter().map(|extent| extent.factor.max(1)).collect();
+        let bytes = elements(&factors).and_then(|count| isize::try_from(dtype.bytes_of(count)?).ok());
+        bytes.map(|_| extents).ok_or_else(|| format!("a tensor of {shape:?} is larger than any memory"))
     }
 
     fn extent(&mut self, dim: &Dim) -> Result<plan::Extent, String> {
@@ -333,7 +346,6 @@ pub fn has_attr(node: &Node, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hanc_runtime::DType;
     use hanc_runtime::Tensor;
     use hanc_runtime::reference::Session;
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use hanc::blocks;
@@ -16,7 +17,7 @@ use serde_json::Value;
 fn corpus() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
     if !path.is_dir() {
-        eprintln!("skipped: no corpus at {}", path.display());
+        let _ = writeln!(std::io::stderr(), "skipped: no corpus at {}", path.display());
         return None;
     }
     Some(path)

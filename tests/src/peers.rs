@@ -12,7 +12,7 @@ pub fn python() -> Option<PathBuf> {
     let python = folder.join("bin/python");
     let found = folder.join("installed.txt").exists() && python.exists();
     if !found {
-        eprintln!("skipped: no Python peers (onnx, onnxruntime): tests/run installs them");
+        super::skipped("no Python peers (onnx, onnxruntime): tests/run installs them");
     }
     found.then_some(python)
 }

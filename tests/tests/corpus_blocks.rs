@@ -11,7 +11,7 @@ use serde_json::Value;
 fn corpus() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
     if !folder.is_dir() {
-        eprintln!("skipped: no corpus at {}", folder.display());
+        hanc_tests::skipped(&format!("no corpus at {}", folder.display()));
         return None;
     }
     Some(folder)

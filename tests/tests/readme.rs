@@ -6,7 +6,7 @@ use std::process::Command;
 
 use hanc_tests::binary::hanc;
 use hanc_tests::readme::{Shown, commands, with_outputs, words};
-use hanc_tests::root;
+use hanc_tests::{root, skipped};
 
 /// How the README calls the program of a checkout.
 const CARGO_RUN: &str = "cargo run --release --";
@@ -37,7 +37,7 @@ fn run(shown: &Shown, folder: &Path) -> String {
 fn possible(shown: &Shown) -> bool {
     let found = !shown.command.contains("--backend ort") || std::env::var_os("ORT_DYLIB_PATH").is_some();
     if !found {
-        eprintln!("skipped: ORT_DYLIB_PATH names no onnxruntime, for: {}", shown.command);
+        skipped(&format!("ORT_DYLIB_PATH names no onnxruntime, for: {}", shown.command));
     }
     found
 }

@@ -83,9 +83,12 @@ fn nodes_that_contradict_their_operands_are_named_with_them() {
     };
     bench.model("sizes.onnx", &model(vec![node("Reshape", "/r", &["x", "s"], &["y"])], vec![sizes("s", [4, 4])]));
     bench.fails(&["inspect", "sizes.onnx"], 3, "E302", &["sizes.onnx", "/r", "6 elements", "16", "x f32[2, 3]"]);
-    let huge = model(vec![node("ConstantOfShape", "/huge", &["s"], &["y"])], vec![sizes("s", [1 << 40, 1 << 40])]);
-    bench.model("huge.onnx", &huge);
+    let filled = |side: i64| model(vec![node("ConstantOfShape", "/huge", &["s"], &["y"])], vec![sizes("s", [side; 2])]);
+    bench.model("huge.onnx", &filled(1 << 17));
     bench.fails(&["verify", "huge.onnx", "huge.onnx"], 5, "E703", &["huge.onnx", "/huge", "limit is 8589934592"]);
+    bench.model("huger.onnx", &filled(1 << 40));
+    let words = ["huger.onnx", "/huge", "[1099511627776, 1099511627776] is larger than any memory"];
+    bench.fails(&["verify", "huger.onnx", "huger.onnx"], 3, "E401", &words);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reading a file and writing it back changes nothing. Needs `../shared/corpus` beside the project.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use hanc::onnx::{Addition, export, import};
@@ -8,7 +9,7 @@ use hanc_proto::{Limits, ModelFile, SaveOptions};
 fn models() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("skipped: there is no ../shared/corpus beside the checkout");
+        let _ = writeln!(std::io::stderr(), "skipped: there is no ../shared/corpus beside the checkout");
         return vec![];
     };
     let paths = entries.map(|entry| entry.unwrap().path());

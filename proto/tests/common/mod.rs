@@ -1,6 +1,7 @@
 //! Small models to read and to break.
 #![allow(dead_code)]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -100,7 +101,7 @@ pub fn said<T>(result: Result<T, Error>) -> String {
 pub fn corpus() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("skipped: there is no ../shared/corpus beside the checkout");
+        let _ = writeln!(std::io::stderr(), "skipped: there is no ../shared/corpus beside the checkout");
         return vec![];
     };
     let paths = entries.map(|entry| entry.unwrap().path());
