@@ -110,7 +110,7 @@ pub fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
 pub fn times_sigmoid<S: Simd>(s: S, a: S::F, x: S::F) -> S::F {
     let one = s.splat(1.0);
     let power = exp(s, s.neg(s.abs(x)));
-    let share = s.div(s.select(s.lt(x, s.zero()), power, one), s.add(one, power));
+    let share = s.mul(s.select(s.lt(x, s.zero()), power, one), s.reciprocal(s.add(one, power)));
     s.mul(a, share)
 }
 

@@ -142,4 +142,13 @@ impl Simd for Avx512 {
     fn largest(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
     }
+    #[inline(always)]
+    fn reciprocal(self, a: __m512) -> __m512 {
+        unsafe {
+            // 14 bits, and Newton's step, which doubles them.
+            let near = _mm512_rcp14_ps(a);
+            let rest = _mm512_fnmadd_ps(a, near, _mm512_set1_ps(1.0));
+            _mm512_fmadd_ps(near, rest, near)
+        }
+    }
 }

@@ -98,6 +98,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.splat(0.0)
     }
 
+    /// 1 / a for a from 1 to 2, to 1 ULP.
+    #[inline(always)]
+    fn reciprocal(self, a: Self::F) -> Self::F {
+        self.div(self.splat(1.0), a)
+    }
+
     /// a 2ⁿ for an integer n from −252 to 254, rounded once, where neither a nor its product with 2 to half of n is subnormal.
     #[inline(always)]
     fn scale(self, a: Self::F, n: Self::F) -> Self::F {

@@ -58,6 +58,11 @@ impl Task for Everything<'_> {
         let v = unsafe { s.load(counted.as_ptr()) };
         assert_eq!(s.sum(v), (S::LANES * (S::LANES - 1) / 2) as f32);
         assert_eq!(s.largest(v), (S::LANES - 1) as f32);
+        for i in 0..=1000 {
+            let a = 1.0 + i as f32 / 1000.0;
+            unsafe { s.store(y.as_mut_ptr(), s.reciprocal(s.splat(a))) };
+            assert!((f64::from(y[0]) * f64::from(a) - 1.0).abs() < 1.2e-7, "1/{a} = {}", y[0]);
+        }
         for n in -126..=127 {
             unsafe { s.store(y.as_mut_ptr(), s.exp2i(s.splat(n as f32))) };
             assert_eq!(y[0], 2f32.powi(n), "2^{n}");
