@@ -5,7 +5,7 @@ use super::reduce::{self, Blocks};
 use super::simd::{Simd, Task};
 use super::{Cpu, Job, Reuse, Site, Source, Target};
 use crate::kernel::Fault;
-use crate::kernels::Window;
+use crate::kernels::{Axis, Window};
 
 /// Mean of each channel under each window, channels last.
 pub(crate) static AVERAGE_LAST: Cpu = Cpu { bind: |site| last(site, Pool::Average), reuse: Reuse::Nothing };
@@ -23,13 +23,56 @@ enum Pool {
 
 /// Elements under a window, at most; larger ones that are not the whole picture are left.
 const TAPS: usize = 256;
-/// Positions of a picture whose elements are counted ahead, at most.
+/// Positions along an axis, or of a picture, that are settled ahead, at most.
 const POSITIONS: usize = 1 << 16;
+
+/// What lies under the window, for each position along each axis.
+struct Taps {
+    /// The first place in the input, and how many there are.
+    axes: [Vec<(usize, usize)>; 3],
+    /// How far apart they are.
+    steps: [usize; 3],
+    input: [usize; 3],
+}
+
+impl Taps {
+    fn of(window: &Window) -> Taps {
+        let along = |axis: &Axis| {
+            let taps = (0..axis.output).map(|o| (axis.taps(o), o));
+            taps.map(|(taps, o)| (axis.at(o, taps.start).unwrap_or(0), taps.len())).collect()
+        };
+        Taps {
+            axes: [0, 1, 2].map(|i| along(&window.axes[i])),
+            steps: window.axes.map(|axis| axis.dilation as usize),
+            input: window.axes.map(|axis| axis.input),
+        }
+    }
+
+    /// Writes the places under position `at` of the output, times `each`; returns how many there are.
+    #[inline(always)]
+    fn under(&self, at: usize, each: usize, places: &mut [usize; TAPS]) -> usize {
+        let [deep, down, across] = &self.axes;
+        let (row, z) = (at / across.len(), at % across.len());
+        let [(a, deep), (b, down), (c, across)] = [deep[row / down.len()], down[row % down.len()], across[z]];
+        let mut count = 0;
+        for i in 0..deep {
+            for j in 0..down {
+                let row = (a + i * self.steps[0]) * self.input[1] + b + j * self.steps[1];
+                for k in 0..across {
+                    places[count] = (row * self.input[2] + c + k * self.steps[2]) * each;
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+}
 
 /// Positions of the output, channels last.
 struct Positions<'a> {
     pool: Pool,
     window: &'a Window,
+    taps: &'a Taps,
     channels: usize,
     count_pads: bool,
     x: Source,
@@ -48,11 +91,7 @@ impl Task for Positions<'_> {
         let mut under = [0; TAPS];
         for i in 0..self.y.len / self.channels {
             let (n, at) = ((self.start + i) / output, (self.start + i) % output);
-            let mut count = 0;
-            self.window.under(at, |offset| {
-                under[count] = offset * self.channels;
-                count += 1;
-            });
+            let count = self.taps.under(at, self.channels, &mut under);
             let taps = &under[..count];
             let x = self.x.skip(n * picture).0;
             let y = unsafe { self.y.at.add(i * self.channels) };
@@ -111,12 +150,16 @@ fn last(site: &Site<'_>, pool: Pool) -> Result<Option<Job>, Fault> {
     if elements_under(&window).is_none_or(|n| n > TAPS) {
         return Ok(None);
     }
+    if window.axes.iter().any(|axis| axis.output > POSITIONS) {
+        return Ok(None);
+    }
+    let taps = Taps::of(&window);
     let (count_pads, work) = (site.params.flag("count_pads"), window.kernel() * channels);
     Ok(Some(Job::new(move |frame| {
         let (x, y) = (frame.source(0), frame.target(0));
         shares(frame, y.len / channels, work, |range| {
             let (start, y) = (range.start, y.part(range.start * channels, range.len() * channels));
-            isa.run(Positions { pool, window: &window, channels, count_pads, x, y, start });
+            isa.run(Positions { pool, window: &window, taps: &taps, channels, count_pads, x, y, start });
         });
         Ok(())
     })))
