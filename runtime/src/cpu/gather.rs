@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::elementwise::shares;
+use super::moves::only;
 use super::{Cpu, Frame, Job, Reuse, Site};
 use crate::dtype::Class;
 use crate::kernel::Fault;
@@ -47,7 +48,7 @@ impl Slices {
 }
 
 fn gather(site: &Site<'_>) -> Result<Option<Job>, Fault> {
-    let (x, at, y) = (site.arg(0)?, site.arg(1)?, site.out(0)?);
+    let (x, at, y) = (site.arg(0)?, site.arg(1)?, only(site)?);
     let axis = site.params.int("axis").and_then(|a| usize::try_from(a).ok()).filter(|a| *a < x.shape.len());
     let axis = axis.ok_or_else(|| Fault::new("parameter axis is not an axis of the operand"))?;
     let (before, behind) = (&x.shape[..axis], &x.shape[axis + 1..]);

@@ -31,6 +31,14 @@ fn class(x: Spec<'_>, y: Spec<'_>) -> Option<Class> {
     (x.dtype.class() == y.dtype.class()).then(|| x.dtype.class())
 }
 
+/// The only result.
+pub(super) fn only<'a>(site: &Site<'a>) -> Result<Spec<'a>, Fault> {
+    match site.outs {
+        [Some(y)] => Ok(*y),
+        outs => Err(Fault(format!("{} results, one is made", outs.len()))),
+    }
+}
+
 /// Row-major strides of a shape.
 fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1usize; shape.len()];
@@ -111,8 +119,8 @@ fn cast(site: &Site<'_>) -> Result<Option<Job>, Fault> {
 }
 
 fn transpose(site: &Site<'_>) -> Result<Option<Job>, Fault> {
-    let (x, y) = (site.arg(0)?, site.out(0)?);
-    let perm = site.params.sizes("perm").unwrap_or_default();
+    let (x, y) = (site.arg(0)?, only(site)?);
+    let perm = site.params.sizes("perm").ok_or_else(|| Fault::new("parameter perm is missing"))?;
     let mut sorted = perm.clone();
     sorted.sort_unstable();
     if !sorted.into_iter().eq(0..x.shape.len()) || !perm.iter().map(|p| x.shape[*p]).eq(y.shape.iter().copied()) {
@@ -125,7 +133,7 @@ fn transpose(site: &Site<'_>) -> Result<Option<Job>, Fault> {
 }
 
 fn slice(site: &Site<'_>) -> Result<Option<Job>, Fault> {
-    let (x, y) = (site.arg(0)?, site.out(0)?);
+    let (x, y) = (site.arg(0)?, only(site)?);
     let (starts, steps) = (site.params.ints("starts"), site.params.ints("steps"));
     let rank = x.shape.len();
     let (Some(starts), Some(steps)) = (starts, steps) else { return Err(Fault::new("starts or steps are missing")) };
@@ -148,7 +156,7 @@ fn slice(site: &Site<'_>) -> Result<Option<Job>, Fault> {
 }
 
 fn concat(site: &Site<'_>) -> Result<Option<Job>, Fault> {
-    let y = site.out(0)?;
+    let y = only(site)?;
     let (axis, to) = (axis(site, y.shape)?, strides(y.shape));
     let (mut all, mut at) = (Vec::new(), 0usize);
     for i in 0..site.args.len() {
@@ -200,7 +208,7 @@ fn split(site: &Site<'_>) -> Result<Option<Job>, Fault> {
 }
 
 fn expand(site: &Site<'_>) -> Result<Option<Job>, Fault> {
-    let (x, y) = (site.arg(0)?, site.out(0)?);
+    let (x, y) = (site.arg(0)?, only(site)?);
     let lead = y.shape.len().checked_sub(x.shape.len()).ok_or_else(|| Fault::new("the result has fewer axes"))?;
     if !x.shape.iter().zip(&y.shape[lead..]).all(|(x, y)| x == y || *x == 1) {
         return Err(Fault(format!("{:?} does not expand to {:?}", x.shape, y.shape)));
@@ -212,7 +220,7 @@ fn expand(site: &Site<'_>) -> Result<Option<Job>, Fault> {
 }
 
 fn pad(site: &Site<'_>) -> Result<Option<Job>, Fault> {
-    let (x, y) = (site.arg(0)?, site.out(0)?);
+    let (x, y) = (site.arg(0)?, only(site)?);
     let lists = ["before", "after"].map(|key| site.params.ints(key).filter(|list| list.len() == x.shape.len()));
     let [Some(before), Some(after)] = lists else { return Err(Fault::new("pads of every axis are needed")) };
     let constant = site.params.str("mode").is_none_or(|mode| mode == "constant");

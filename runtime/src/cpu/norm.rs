@@ -151,9 +151,9 @@ pub(super) fn row_length(site: &Site<'_>, axis: usize) -> Result<Option<usize>, 
     Ok((!x.is_empty() && site.is_real()).then(|| behind.iter().product()))
 }
 
-/// Whether an operand is absent or has just `n` numbers.
-fn fits(operand: Option<Spec<'_>>, n: usize) -> bool {
-    operand.is_none_or(|operand| operand.len() == n)
+/// Whether an operand is absent or has the shape of a row.
+fn fits(operand: Option<Spec<'_>>, row: &[usize]) -> bool {
+    operand.is_none_or(|operand| operand.shape == row)
 }
 
 /// Which of the results of the definition are handed out.
@@ -164,7 +164,8 @@ fn results(site: &Site<'_>) -> Vec<i64> {
 fn layer_norm(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let axis = site.params.int("axis").and_then(|axis| usize::try_from(axis).ok()).unwrap_or(usize::MAX);
     let Some(n) = row_length(site, axis)? else { return Ok(None) };
-    if results(site) != [0] || site.outs.len() != 1 || !fits(site.opt(1), n) || !fits(site.opt(2), n) {
+    let row = &site.arg(0)?.shape[axis..];
+    if results(site) != [0] || site.outs.len() != 1 || ![1, 2].iter().all(|i| fits(site.opt(*i), row)) {
         return Ok(None);
     }
     let (rule, isa) = (Rule::of(site), site.isa);
@@ -189,8 +190,9 @@ fn skip_layer_norm(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let known = all.len() == site.outs.len() && all.first() == Some(&0) && all[1..].iter().all(|i| [-1, 3].contains(i));
     let once = all.iter().filter(|which| **which == 3).count() <= 1;
     let len = site.arg(0)?.len();
-    let alike = site.arg(1)?.len() == len && sum.is_none_or(|at| site.out(at).is_ok_and(|sum| sum.len() == len));
-    if !known || !once || !alike || !(2..5).all(|i| fits(site.opt(i), n)) {
+    let alike =
+        site.arg(1)?.shape == site.arg(0)?.shape && sum.is_none_or(|at| site.out(at).is_ok_and(|sum| sum.len() == len));
+    if !known || !once || !alike || !(2..5).all(|i| fits(site.opt(i), &[n])) {
         return Ok(None);
     }
     let (rule, isa) = (Rule::of(site), site.isa);
