@@ -66,7 +66,7 @@ pub fn execute(graph: &Graph, inputs: &Named, taps: &[String], precision: Precis
 }
 
 /// Every input has to be given, with its element type.
-fn check(graph: &Graph, inputs: &Named) -> Result<(), InputsError> {
+pub fn check(graph: &Graph, inputs: &Named) -> Result<(), InputsError> {
     let error =
         |name: &str, problem: String| Err(InputsError { name: name.to_owned(), problem, wanted: wanted(graph) });
     let mut seen = BTreeSet::new();

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::data::{self, Takes};
 use super::{Outcome, compiled, model, text, ui::Ui};
 use crate::error::Failure;
-use crate::execute::{Precision, execute};
+use crate::compile;
+use crate::execute::{Precision, check, execute};
 use crate::tensors::{Named, write_npy, write_npz};
 
 /// Runs a model on inputs from files.
@@ -57,18 +58,30 @@ impl Run {
     fn graph(&self, model: &model::Loaded, ui: &Ui) -> Result<Named, Failure> {
         let inputs = self.inputs(&Takes::from(&model.graph))?;
         ui.detail(format!("running {}", model.name));
-        let outputs = execute(&model.graph, &inputs, &[], self.precision.into());
-        outputs.map_err(|e| Failure::at(&*model.name, &e))
+        match Precision::from(self.precision) {
+            Precision::F32 => {
+                check(&model.graph, &inputs).map_err(|e| Failure::at(&*model.name, &e))?;
+                self.compute(&compiled_for(model, &inputs)?, &inputs, ui)
+            }
+            Precision::F64 => {
+                let outputs = execute(&model.graph, &inputs, &[], Precision::F64);
+                outputs.map_err(|e| Failure::at(&*model.name, &e))
+            }
+        }
+    }
+
+    /// Runs a compiled model on the CPU.
+    fn compute(&self, model: &Model, inputs: &Named, ui: &Ui) -> Result<Named, Failure> {
+        let session = Session::new(model, Options::default().threads(ui.threads));
+        let mut session = session.map_err(|e| Failure::new("E101", "HANC_ISA", e.to_string()))?;
+        session.compute(inputs).map_err(|e| Failure::at(&*self.model, &e))
     }
 
     fn compiled(&self, model: &Model, ui: &Ui) -> Result<Named, Failure> {
         let inputs = self.inputs(&Takes::from(model.plan()))?;
         ui.detail(format!("running {}", self.model));
         let outputs = match Precision::from(self.precision) {
-            Precision::F32 => {
-                let session = Session::new(model, Options::default().threads(ui.threads));
-                session.map_err(|e| Failure::new("E101", "HANC_ISA", e.to_string()))?.compute(&inputs)
-            }
+            Precision::F32 => return self.compute(model, &inputs, ui),
             Precision::F64 => {
                 let session = reference::Session::new(model.plan(), model.weights());
                 session.map_err(|e| Failure::at(&*self.model, &e))?.run::<f64>(&inputs)
@@ -98,6 +111,15 @@ impl Run {
         };
         written.map_err(|e| Failure::at(self.output.display().to_string(), &e))
     }
+}
+
+/// The model, compiled for inputs of these shapes.
+fn compiled_for(model: &model::Loaded, inputs: &Named) -> Result<Model, Failure> {
+    let shapes = inputs.iter().map(|(name, tensor)| (name.clone(), tensor.shape().to_vec())).collect();
+    let options = compile::Options { shapes, ..compile::Options::default() };
+    let made = compile::compile(&model.graph, &options, &mut |_, _| {});
+    let made = made.map_err(|e| Failure::at(&*model.name, &e))?;
+    Model::new(made.plan, made.weights).map_err(|e| Failure::at(&*model.name, &e))
 }
 
 fn no_inputs(model: &str, takes: &Takes, output: &Path) -> Failure {
