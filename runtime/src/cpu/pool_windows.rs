@@ -257,6 +257,8 @@ mod tests {
     fn windows_with_channels_first() {
         let kernel = "average_pool.1";
         pool(kernel, &[2, 3, 5, 19], &[3, 3], &[1, 1], &[1; 4]).result(&[2, 3, 5, 19]).within(1e-6);
+        // The last columns of the window lie outside wherever it stands.
+        pool(kernel, &[1, 1, 3, 2], &[1, 4], &[1, 1], &[0, 0, 0, 2]).result(&[1, 1, 3, 1]).within(1e-6);
         pool(kernel, &[2, 3, 5, 19], &[3, 2], &[2, 3], &[1, 0, 1, 1]).result(&[2, 3, 3, 7]).within(1e-6);
         pool(kernel, &[2, 3, 8, 8], &[8, 8], &[1, 1], &[0; 4])
             .param("count_pads", true)

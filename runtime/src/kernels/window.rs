@@ -104,7 +104,7 @@ impl Window {
     }
 
     /// Calls `f` with the index of a kernel element, the offsets of an input and an output row, and the stretch of
-    /// the output row for which that element is inside the input; for all that there are.
+    /// the output row for which that element is inside the input; for all where that is not empty.
     pub fn rows(&self, mut f: impl FnMut(usize, usize, usize, Range<usize>)) {
         let [a, b, c] = &self.axes;
         let mut element = 0;
@@ -112,7 +112,8 @@ impl Window {
             for j in 0..b.kernel {
                 for k in 0..c.kernel {
                     let across = c.inside(k);
-                    for (x, y) in a.inside(i).flat_map(|x| b.inside(j).map(move |y| (x, y))) {
+                    let rows = if across.is_empty() { 0..0 } else { a.inside(i) };
+                    for (x, y) in rows.flat_map(|x| b.inside(j).map(move |y| (x, y))) {
                         let (Some(at), Some(row)) = (a.at(x, i), b.at(y, j)) else { continue };
                         let from = (at * b.input + row) * c.input;
                         f(element, from, (x * b.output + y) * c.output, across.clone());
