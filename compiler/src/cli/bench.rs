@@ -69,7 +69,11 @@ impl Bench {
     fn engines(&self) -> Result<Vec<Engine>, Failure> {
         let unknown =
             |name: &str| Failure::new("E102", name, format!("there is no engine {name}; there are ort, tract"));
-        self.against.iter().map(|name| Engine::parse(name).ok_or_else(|| unknown(name))).collect()
+        let engines = self.against.iter().map(|name| Engine::parse(name).ok_or_else(|| unknown(name)));
+        let engines = engines.collect::<Result<Vec<_>, _>>()?;
+        let ready = |engine: &Engine| engine.ready(self.ort_lib.as_deref()).map_err(|e| Failure::at(&*self.model, &e));
+        engines.iter().try_for_each(ready)?;
+        Ok(engines)
     }
 
     /// The model as it runs here, as other engines read it, and what it runs on.
@@ -80,7 +84,7 @@ impl Bench {
                 let failure = Failure::new("E101", &*self.model, "other engines do not run a compiled model");
                 return Err(failure.help("Name the ONNX file that they run with `--original MODEL.onnx`."));
             }
-            let inputs = self.inputs_of_plan(&model, ui)?;
+            let inputs = self.inputs_of_plan(&model)?;
             save(&model, plan)?;
             return Ok(Subject { model, original, inputs });
         }
@@ -99,7 +103,7 @@ impl Bench {
     }
 
     /// Given inputs; numbers of the pattern 0, 1/8, 2/8 … for the rest.
-    fn inputs_of_plan(&self, model: &Model, _: &Ui) -> Result<Named, Failure> {
+    fn inputs_of_plan(&self, model: &Model) -> Result<Named, Failure> {
         let plan = model.plan();
         let mut inputs = data::read(&Takes::from(plan), &self.input)?;
         for port in &plan.inputs {

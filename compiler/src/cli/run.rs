@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::data::{self, Takes};
 use super::{Outcome, compiled, model, text, ui::Ui};
-use crate::error::Failure;
 use crate::compile;
+use crate::error::Failure;
 use crate::execute::{Precision, check, execute};
 use crate::tensors::{Named, write_npy, write_npz};
 

@@ -90,6 +90,15 @@ impl Engine {
         Engine::ALL.into_iter().find(|engine| engine.name() == name)
     }
 
+    /// Whether the engine is there at all. `library` is as of [`Engine::load`].
+    pub fn ready(self, library: Option<&Path>) -> Result<(), PeerError> {
+        match self {
+            Engine::Ort => library::find(library).map(drop),
+            Engine::Tract if cfg!(feature = "tract") => Ok(()),
+            Engine::Tract => Err(PeerError::NotBuilt { engine: "tract" }),
+        }
+    }
+
     /// Loads a model. `library` is onnxruntime's, where the user named one.
     pub fn load(self, model: &Path, library: Option<&Path>, threads: usize) -> Result<Box<dyn Peer>, PeerError> {
         match self {

@@ -7,4 +7,5 @@ mod bench;
 mod calls;
 mod compiled;
 mod files;
+mod measure;
 mod verbs;
