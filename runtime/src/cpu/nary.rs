@@ -7,6 +7,7 @@ use super::lanes::Zip;
 use super::simd::{Simd, Task};
 use super::{Cpu, Job, Reuse, Site, Source, Spec, Target, math};
 use crate::kernel::Fault;
+use crate::reference::decode::wrap;
 
 /// y = f(a, b) for the elements of `y`, which are those from `start` on.
 struct Stretched<'a, F> {
@@ -91,9 +92,36 @@ fn binary(site: &Site<'_>, f: impl Zip + 'static) -> Result<Option<Job>, Fault> 
     })))
 }
 
-/// CPU bodies of two operands.
+/// y = f(a, b) of integers, stretched and wrapped to their type.
+fn integers(site: &Site<'_>, f: fn(i64, i64) -> i64) -> Result<Option<Job>, Fault> {
+    let (a, b, y) = (site.arg(0)?, site.arg(1)?, site.out(0)?);
+    if ![a, b, y].iter().all(|spec| spec.dtype.is_int()) || site.args.len() != 2 || site.outs.len() != 1 {
+        return Ok(None);
+    }
+    let Some(walk) = Walk::new(y.shape, [a.shape, b.shape])? else { return Ok(None) };
+    let dtype = y.dtype;
+    Ok(Some(Job::new(move |frame| {
+        let [a, b, y] = [frame.args[0], frame.args[1], frame.outs[0]];
+        let ([p, q], mut at) = (walk.inner().steps, 0);
+        walk.each(0, y.len, |[from_a, from_b], count| {
+            for i in 0..count {
+                // SAFETY: the walk stays inside of operands whose shapes it was made for, and each number is read before it is
+                // written, whosever memory it has.
+                #[allow(unsafe_code)]
+                unsafe {
+                    let [a, b] = [*a.element::<i64>(from_a + i * p), *b.element::<i64>(from_b + i * q)];
+                    *y.element::<i64>(at + i) = wrap(dtype, f(a, b));
+                }
+            }
+            at += count;
+        });
+        Ok(())
+    })))
+}
+
+/// CPU bodies of two operands, with what they do to integers where it cannot fail.
 macro_rules! bodies {
-    ($($name:ident = $zip:ident |$s:ident, $a:ident, $b:ident| $f:expr;)*) => {$(
+    ($($name:ident = $zip:ident |$s:ident, $a:ident, $b:ident| $f:expr $(, $int:expr)?;)*) => {$(
         #[derive(Clone, Copy)]
         struct $zip;
 
@@ -105,14 +133,22 @@ macro_rules! bodies {
         }
 
         #[doc = concat!("y = `", stringify!($f), "`, a and b stretched to the shape of y.")]
-        pub(crate) static $name: Cpu = Cpu { bind: |site| binary(site, $zip), reuse: Reuse::Memory(&[0, 1]) };
+        pub(crate) static $name: Cpu = Cpu {
+            bind: |site| {
+                $(if site.arg(0)?.dtype.is_int() {
+                    return integers(site, $int);
+                })?
+                binary(site, $zip)
+            },
+            reuse: Reuse::Memory(&[0, 1]),
+        };
     )*};
 }
 
 bodies! {
-    ADD = Add |s, a, b| s.add(a, b);
-    SUB = Sub |s, a, b| s.sub(a, b);
-    MUL = Mul |s, a, b| s.mul(a, b);
+    ADD = Add |s, a, b| s.add(a, b), i64::wrapping_add;
+    SUB = Sub |s, a, b| s.sub(a, b), i64::wrapping_sub;
+    MUL = Mul |s, a, b| s.mul(a, b), i64::wrapping_mul;
     DIV = Div |s, a, b| s.div(a, b);
     PRELU = Prelu |s, a, b| s.select(s.lt(a, s.zero()), s.mul(a, b), a);
     BIAS_GELU = BiasGelu |s, a, b| math::gelu(s, s.add(a, b));
@@ -204,11 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn integers_wrap_to_their_type() {
+        for kernel in ["add.1", "sub.1", "mul.1", "sum.1"] {
+            let trial = |dtype| Trial::new(kernel).int(dtype, &[2, 1], &[100, -7]).int(dtype, &[3], &[90, 2, -3]);
+            trial(DType::I64).result_of(DType::I64, &[2, 3]).exactly();
+            let same = Trial::new(kernel).int(DType::I64, &[2], &[1, i64::MAX]).int(DType::I64, &[2], &[5, 2]);
+            same.result_of(DType::I64, &[2]).exactly();
+        }
+        let divided = Trial::new("div.1").int(DType::I64, &[1], &[1]).int(DType::I64, &[1], &[0]);
+        divided.result_of(DType::I64, &[1]).left_to_reference();
+    }
+
+    #[test]
     fn what_does_not_fit() {
         stretched("add.1", &[2], &[3], &[3]).refused();
         stretched("add.1", &[3], &[3], &[2]).refused();
-        let integers = Trial::new("add.1").int(DType::I32, &[1], &[1]).int(DType::I32, &[1], &[1]);
-        integers.result_of(DType::I32, &[1]).left_to_reference();
         Trial::new("sum.1").noise(&[1], 1).noise(&[1], 2).noise(&[1], 3).result(&[1]).left_to_reference();
     }
 }

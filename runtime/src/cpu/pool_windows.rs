@@ -145,7 +145,7 @@ fn last(site: &Site<'_>, pool: Pool) -> Result<Option<Job>, Fault> {
         return Ok(None);
     }
     if pool == Pool::Average && is_whole(&window) {
-        return Ok(Some(reduce::mean(site, Blocks { length: window.input(), inner: channels })));
+        return Ok(Some(reduce::mean(site, Blocks::new(window.input(), channels))));
     }
     if elements_under(&window).is_none_or(|n| n > TAPS) {
         return Ok(None);
@@ -183,7 +183,7 @@ fn average(site: &Site<'_>) -> Result<Option<Job>, Fault> {
         return Ok(None);
     }
     if is_whole(&window) {
-        return Ok(Some(reduce::mean(site, Blocks { length: window.input(), inner: 1 })));
+        return Ok(Some(reduce::mean(site, Blocks::new(window.input(), 1))));
     }
     if window.output() > POSITIONS || elements_under(&window).is_none_or(|n| n > TAPS) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Reductions over axes that are neighbours.
+//! Reductions over axes.
 
 use super::activation::maps::{Abs, Square};
 use super::elementwise::{EACH, stretches};
@@ -91,16 +91,55 @@ fn spread<S: Simd>(s: S, x: S::F) -> [f32; 16] {
 }
 
 /// Blocks of `length` rows of `inner` numbers, reduced to one row.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Blocks {
     pub length: usize,
     pub inner: usize,
+    /// Where blocks and rows lie, if not one behind the other.
+    apart: Option<Apart>,
+}
+
+/// Blocks and rows that lie in one another.
+#[derive(Clone, Debug, PartialEq)]
+struct Apart {
+    /// Sizes of the axes that are kept, the innermost first, and how far apart their positions are.
+    kept: Vec<(usize, usize)>,
+    /// Where the rows of a block lie.
+    rows: Vec<usize>,
+}
+
+/// Rows that lie apart, at most.
+const ROWS: usize = 1 << 16;
+
+impl Blocks {
+    /// Blocks and rows one behind the other.
+    pub fn new(length: usize, inner: usize) -> Blocks {
+        Blocks { length, inner, apart: None }
+    }
+
+    /// Where block number `block` begins.
+    #[inline(always)]
+    fn block(&self, mut block: usize) -> usize {
+        let Some(apart) = &self.apart else { return block * self.length * self.inner };
+        let mut at = 0;
+        for (size, step) in &apart.kept {
+            at += block % size * step;
+            block /= size;
+        }
+        at
+    }
+
+    /// Where row number `row` lies in its block.
+    #[inline(always)]
+    fn row(&self, row: usize) -> usize {
+        self.apart.as_ref().map_or(row * self.inner, |apart| apart.rows[row])
+    }
 }
 
 /// The results in `y`, which begins with number `start` of them.
-struct Reduce<R> {
+struct Reduce<'a, R> {
     reduction: R,
-    blocks: Blocks,
+    blocks: &'a Blocks,
     x: Source,
     y: Target,
     start: usize,
@@ -109,14 +148,14 @@ struct Reduce<R> {
 // SAFETY (of every block here): `bind` has checked that the operand has `length` times the numbers of the result, which
 // are this task's alone.
 #[allow(unsafe_code)]
-impl<R: Reduction> Task for Reduce<R> {
+impl<R: Reduction> Task for Reduce<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Blocks { length, inner } = self.blocks;
+        let inner = self.blocks.inner;
         let mut i = 0;
         while i < self.y.len {
             let (block, column) = ((self.start + i) / inner, (self.start + i) % inner);
-            let x = unsafe { self.x.0.add(block * length * inner + column) };
+            let x = unsafe { self.x.0.add(self.blocks.block(block) + column) };
             let y = unsafe { self.y.at.add(i) };
             let count = S::LANES.min(inner - column).min(self.y.len - i);
             match inner {
@@ -129,7 +168,7 @@ impl<R: Reduction> Task for Reduce<R> {
 }
 
 #[allow(unsafe_code)]
-impl<R: Reduction> Reduce<R> {
+impl<R: Reduction> Reduce<'_, R> {
     #[inline(always)]
     fn merge<S: Simd>(&self, s: S, [a, b, c, d]: [S::F; 4]) -> S::F {
         self.reduction.merge(s, self.reduction.merge(s, a, b), self.reduction.merge(s, c, d))
@@ -159,17 +198,17 @@ impl<R: Reduction> Reduce<R> {
     /// Of `count` columns of `length` rows.
     #[inline(always)]
     unsafe fn columns<S: Simd>(&self, s: S, x: *const f32, y: *mut f32, count: usize) {
-        let (Blocks { length, inner }, r) = (self.blocks, self.reduction);
+        let (length, r) = (self.blocks.length, self.reduction);
         let mut parts = [s.splat(R::START); 4];
         let mut k = 0;
         while k + 4 <= length {
             for (i, part) in parts.iter_mut().enumerate() {
-                *part = r.join(s, *part, unsafe { s.load_part(x.add((k + i) * inner), count) });
+                *part = r.join(s, *part, unsafe { s.load_part(x.add(self.blocks.row(k + i)), count) });
             }
             k += 4;
         }
         for k in k..length {
-            parts[0] = r.join(s, parts[0], unsafe { s.load_part(x.add(k * inner), count) });
+            parts[0] = r.join(s, parts[0], unsafe { s.load_part(x.add(self.blocks.row(k)), count) });
         }
         for (i, whole) in spread(s, self.merge(s, parts)).iter().enumerate().take(count) {
             unsafe { *y.add(i) = r.last(*whole, length) };
@@ -177,24 +216,50 @@ impl<R: Reduction> Reduce<R> {
     }
 }
 
-/// The blocks of a shape that `axes` are reduced of; `None` where kept and reduced axes take turns more often.
+/// Neighbouring axes that are all reduced, or all kept.
+#[derive(Clone, Copy)]
+struct Run {
+    reduced: bool,
+    size: usize,
+    /// How far apart its positions are.
+    step: usize,
+}
+
+/// The blocks of a shape that `axes` are reduced of; `None` where they lie apart and the last axis is reduced, or there are
+/// too many rows.
 fn blocks(shape: &[usize], axes: &[usize]) -> Result<Option<Blocks>, Fault> {
     if let Some(axis) = axes.iter().find(|axis| **axis >= shape.len()) {
         return Err(Fault(format!("there is no axis {axis}")));
     }
-    let mut runs: Vec<(bool, usize)> = Vec::new();
-    for (axis, &size) in shape.iter().enumerate().filter(|(_, size)| **size != 1) {
+    // The innermost first.
+    let (mut runs, mut step): (Vec<Run>, _) = (Vec::new(), 1);
+    for (axis, &size) in shape.iter().enumerate().rev().filter(|(_, size)| **size != 1) {
+        let reduced = axes.contains(&axis);
         match runs.last_mut() {
-            Some((reduced, all)) if *reduced == axes.contains(&axis) => *all *= size,
-            _ => runs.push((axes.contains(&axis), size)),
+            Some(run) if run.reduced == reduced => run.size *= size,
+            _ => runs.push(Run { reduced, size, step }),
         }
+        step *= size;
     }
+    let length = runs.iter().filter(|run| run.reduced).map(|run| run.size).product();
     Ok(match runs[..] {
-        [] | [(false, _)] => Some(Blocks { length: 1, inner: 1 }),
-        [(true, length)] | [(false, _), (true, length)] => Some(Blocks { length, inner: 1 }),
-        [(true, length), (false, inner)] | [_, (true, length), (false, inner)] => Some(Blocks { length, inner }),
+        [] | [Run { reduced: false, .. }] => Some(Blocks::new(1, 1)),
+        [Run { reduced: true, .. }] | [Run { reduced: true, .. }, _] => Some(Blocks::new(length, 1)),
+        [inner, _] | [inner @ Run { reduced: false, .. }, _, _] => Some(Blocks::new(length, inner.size)),
+        [inner @ Run { reduced: false, .. }, ref outer @ ..] if length <= ROWS => {
+            Some(Blocks { length, inner: inner.size, apart: Some(apart(outer)) })
+        }
         _ => None,
     })
+}
+
+fn apart(runs: &[Run]) -> Apart {
+    let (reduced, kept) = runs.iter().copied().partition::<Vec<Run>, _>(|run| run.reduced);
+    let mut rows = vec![0];
+    for run in reduced {
+        rows = (0..run.size).flat_map(|i| rows.iter().map(move |row| row + i * run.step)).collect();
+    }
+    Apart { kept: kept.iter().map(|run| (run.size, run.step)).collect(), rows }
 }
 
 fn bind(site: &Site<'_>, reduction: impl Reduction) -> Result<Option<Job>, Fault> {
@@ -214,7 +279,7 @@ fn job(isa: Isa, blocks: Blocks, reduction: impl Reduction) -> Job {
     let each = EACH.div_ceil(blocks.length).next_multiple_of(64);
     Job::new(move |frame| {
         let x = frame.source(0);
-        stretches(frame, frame.target(0), each, |start, y| isa.run(Reduce { reduction, blocks, x, y, start }));
+        stretches(frame, frame.target(0), each, |start, y| isa.run(Reduce { reduction, blocks: &blocks, x, y, start }));
         Ok(())
     })
 }
@@ -288,9 +353,17 @@ mod tests {
     }
 
     #[test]
-    fn axes_that_take_turns_are_left() {
-        assert_eq!(blocks(&[2, 3, 4, 5], &[0, 2]), Ok(None));
-        assert_eq!(blocks(&[2, 3, 4, 5], &[1, 2]), Ok(Some(Blocks { length: 12, inner: 5 })));
+    fn axes_that_take_turns() {
+        for kernel in KERNELS {
+            over(kernel, &[2, 3, 4, 5], &[0, 2], &[3, 5]).within(2e-6);
+            over(kernel, &[3, 8, 2, 6, 40], &[1, 3], &[3, 1, 2, 1, 40]).within(2e-6);
+            over(kernel, &[3, 4, 2, 6, 5, 2, 7], &[1, 3, 5], &[3, 2, 5, 7]).within(2e-6);
+        }
+    }
+
+    #[test]
+    fn axes_that_take_turns_up_to_the_last_are_left() {
+        assert_eq!(blocks(&[2, 3, 4, 5], &[1, 2]), Ok(Some(Blocks::new(12, 5))));
         over("reduce_sum.1", &[2, 3, 4, 5], &[1, 3], &[2, 4]).left_to_reference();
         over("reduce_sum.1", &[2, 3], &[2], &[2, 3]).refused();
         over("reduce_sum.1", &[2, 3], &[1], &[3]).refused();
