@@ -50,7 +50,7 @@ fn onnxruntime_takes_turns_where_it_is() {
 fn an_engine_that_is_not_there_is_an_error() {
     let bench = Bench::new();
     bench.base();
-    bench.fails(&["bench", "base.onnx", "--against", "ort", "--ort-lib", "gone.so"], 2, "E602", &["gone.so"]);
+    bench.fails(&["bench", "base.onnx", "--against", "ort", "--ort-lib", "gone.so"], 2, "E603", &["gone.so"]);
     if cfg!(not(feature = "tract")) {
         bench.fails(&["bench", "base.onnx", "--against", "tract"], 2, "E604", &["tract"]);
     }
