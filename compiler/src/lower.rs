@@ -314,14 +314,20 @@ impl<'a> Builder<'a> {
 
     fn extent(&mut self, dim: &Dim) -> Result<plan::Extent, String> {
         let factor = usize::try_from(dim.factor()).map_err(|_| format!("size {dim} is negative"))?;
-        let symbol = dim.name().map(|name| {
-            let at = self.plan.symbols.iter().position(|s| s == name);
-            at.unwrap_or_else(|| {
-                self.plan.symbols.push(name.to_owned());
-                self.plan.symbols.len() - 1
-            })
-        });
+        let symbol = dim.name().map(|name| self.symbol(name)).transpose()?;
         Ok(plan::Extent { factor, symbol })
+    }
+
+    /// The number of a symbol; only the inputs bring new ones.
+    fn symbol(&mut self, name: &str) -> Result<usize, String> {
+        if let Some(at) = self.plan.symbols.iter().position(|s| s == name) {
+            return Ok(at);
+        }
+        if self.plan.inputs.len() == self.graph.inputs().len() {
+            return Err("a size depends on the elements of a tensor, which have to be constant".into());
+        }
+        self.plan.symbols.push(name.to_owned());
+        Ok(self.plan.symbols.len() - 1)
     }
 
     fn node_error(&self, id: NodeId, message: String) -> LowerError {
