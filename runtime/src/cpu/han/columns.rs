@@ -21,8 +21,8 @@ pub(super) fn count(isa: Isa, inner: usize) -> usize {
 }
 
 /// Scratch memory that a tile needs.
-pub(super) fn scratch(isa: Isa, n: usize, inner: usize) -> usize {
-    if inner == 1 { 0 } else { n * WIDE * isa.lanes() }
+pub(super) fn scratch(isa: Isa, n: usize) -> usize {
+    n * WIDE * isa.lanes()
 }
 
 /// Some tiles of matrices [n, inner] that lie one behind the other, numbered through all of them.

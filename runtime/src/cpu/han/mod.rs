@@ -128,7 +128,11 @@ impl Stacks {
             inner: size(&shape[axis + 1..]),
         };
         let stacks: Vec<Stack> = stacks.into_iter().map(stack).collect();
-        let scratch = stacks.iter().map(|stack| columns::scratch(site.isa, stack.n, stack.inner)).max().unwrap_or(0);
+        let scratch = stacks.iter().map(|stack| match stack.inner {
+            1 => rows::scratch(stack.outer, stack.n),
+            _ => columns::scratch(site.isa, stack.n),
+        });
+        let scratch = scratch.max().unwrap_or(0);
         let (samples, each) = (size(&shape[..first]), size(&shape[first..]));
         Stacks { isa: site.isa, layers, stacks, samples, each, threads: site.threads.max(1), scratch }
     }
@@ -181,7 +185,7 @@ impl Stacks {
         let layers = &self.layers[stack.layers.clone()];
         assert!(stack.outer * stack.n * stack.inner == y.len && layers.iter().all(|layer| layer.v.len() >= stack.n));
         if stack.inner == 1 {
-            return self.isa.run(rows::Tiles { layers, tiles, rows: stack.outer, n: stack.n, x, y });
+            return self.isa.run(rows::Tiles { layers, tiles, rows: stack.outer, n: stack.n, x, y, room });
         }
         self.isa.run(columns::Tiles { layers, tiles, n: stack.n, inner: stack.inner, x, y, room });
     }
@@ -208,6 +212,14 @@ mod tests {
             trial(&[rows, n], &[-1], &[0]).within(BOUND);
             trial(&[rows, n], &[-1; 5], &[1, 0, 1, 1, 1]).within(BOUND);
         }
+    }
+
+    #[test]
+    fn results_that_go_past_the_caches() {
+        for layers in [1, 3] {
+            trial(&[(8 << 20) / 64 + 5, 64], &[-1; 4][..layers], &[1; 4][..layers]).within(BOUND);
+        }
+        trial(&[(8 << 20) / 50 + 1, 50], &[-1; 2], &[1, 0]).within(BOUND);
     }
 
     #[test]

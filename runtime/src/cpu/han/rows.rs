@@ -24,11 +24,33 @@ pub(super) struct Tiles<'a> {
     pub n: usize,
     pub x: Source,
     pub y: Target,
+    /// As of [`scratch`].
+    pub room: Target,
 }
+
+/// Numbers of scratch memory for a matrix [rows, n]: a tile of one whose result goes past the caches.
+pub(super) fn scratch(rows: usize, n: usize) -> usize {
+    if is_past(rows * n) { TILE * n } else { 0 }
+}
+
+fn is_past(numbers: usize) -> bool {
+    numbers * size_of::<f32>() >= PAST
+}
+
+/// Bytes of a result that is written past the caches: too many for whoever reads it to find them there.
+const PAST: usize = 32 << 20;
 
 impl Task for Tiles<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        self.all(s);
+        s.drain();
+    }
+}
+
+impl Tiles<'_> {
+    #[inline(always)]
+    fn all<S: Simd>(&self, s: S) {
         let (mut row, end) = (self.tiles.start * TILE, (self.tiles.end * TILE).min(self.rows));
         while end - row >= TILE && S::ROWS >= TILE {
             self.rows::<S, TILE>(s, row);
@@ -53,18 +75,30 @@ struct Pass<'a> {
     from: *const f32,
     to: *mut f32,
     n: usize,
+    /// Whether what is written goes past the caches.
+    past: bool,
+    /// The rows that come next, in the pass that asks for them.
+    ahead: Option<*const f32>,
 }
 
 impl Tiles<'_> {
     /// `R` rows through all layers.
     #[inline(always)]
     fn rows<S: Simd, const R: usize>(&self, s: S, row: usize) {
+        let whole = S::LANES * size_of::<f32>();
+        let aligned = (self.y.at as usize).is_multiple_of(whole) && (self.n * size_of::<f32>()).is_multiple_of(whole);
+        let large = is_past(self.y.len) && self.room.len >= R * self.n;
+        let past = large && aligned && self.x.0 != self.y.at.cast_const();
         let (mut from, to) = (self.x.0.wrapping_add(row * self.n), self.y.at.wrapping_add(row * self.n));
         // SAFETY: `x` and `y` have the rows from `row` to `row + R`, of n numbers; vectors of layers have n or more.
         unsafe {
             let mut products = dots::<S, R>(s, &self.layers[0].v, from, self.n);
             for (i, layer) in self.layers.iter().enumerate() {
-                let pass = Pass { layer, next: self.layers.get(i + 1), from, to, n: self.n };
+                let next = self.layers.get(i + 1);
+                let ahead = (large && i == 0).then(|| from.wrapping_add(R * self.n));
+                // What goes past the caches must not be in them: until then the rows are in the scratch memory.
+                let to = if past && next.is_some() { self.room.at } else { to };
+                let pass = Pass { layer, next, from, to, n: self.n, past, ahead };
                 products = match (layer.abs, pass.next.is_some()) {
                     (true, true) => through::<S, R, true, true>(s, pass, products),
                     (true, false) => through::<S, R, true, false>(s, pass, products),
@@ -112,7 +146,7 @@ unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
     pass: Pass<'_>,
     products: [f32; R],
 ) -> [f32; R] {
-    let Pass { layer, next, from, to, n } = pass;
+    let Pass { layer, next, from, to, n, past, ahead } = pass;
     let mut twice = [s.zero(); R];
     for r in 0..R {
         twice[r] = s.splat(2.0 * products[r]);
@@ -129,7 +163,14 @@ unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
                 let x = s.load(from.add(r * n + i));
                 let z = s.add(s.neg_mul_add(twice[r], v, x), b);
                 let z = if ABS { s.abs(z) } else { z };
-                s.store(to.add(r * n + i), z);
+                if !NEXT && past {
+                    s.stream(to.add(r * n + i), z);
+                } else {
+                    s.store(to.add(r * n + i), z);
+                }
+                if let Some(ahead) = ahead {
+                    s.prefetch(ahead.wrapping_add(r * n + i));
+                }
                 if NEXT {
                     sums[r] = s.mul_add(z, next, sums[r]);
                 }

@@ -57,6 +57,18 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskstore_ps(p, self.first(n), x) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, x: __m256) {
+        unsafe { _mm256_stream_ps(p, x) }
+    }
+    #[inline(always)]
+    fn drain(self) {
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_add_ps(a, b) }
     }

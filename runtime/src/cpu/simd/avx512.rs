@@ -52,6 +52,18 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(p, first(n), x) }
     }
     #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, x: __m512) {
+        unsafe { _mm512_stream_ps(p, x) }
+    }
+    #[inline(always)]
+    fn drain(self) {
+        unsafe { _mm_sfence() }
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_add_ps(a, b) }
     }

@@ -53,6 +53,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `n` numbers from `p` on can be written; `n` is at most [`Simd::LANES`].
     unsafe fn store_part(self, p: *mut f32, n: usize, x: Self::F);
+    /// Writes a vector past the caches, where there is an instruction for it; [`Simd::drain`] has to follow before another
+    /// thread reads it.
+    ///
+    /// # Safety
+    /// As of [`Simd::store`], and `p` is a multiple of the size of a vector.
+    #[inline(always)]
+    unsafe fn stream(self, p: *mut f32, x: Self::F) {
+        // SAFETY: the caller vouches for it.
+        unsafe { self.store(p, x) }
+    }
+    /// Waits until what was streamed is in memory.
+    #[inline(always)]
+    fn drain(self) {}
+    /// Asks for the cache line at `p`, which need not be there.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
     /// a + b
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     /// a − b
