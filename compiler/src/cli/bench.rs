@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use hanc_runtime::cpu::Isa;
 use hanc_runtime::{Model, Options, Session, Tensor, View};
 use serde_json::{Value, json};
 
@@ -56,6 +57,7 @@ impl Bench {
             return Ok(Outcome::new("", Value::Null));
         }
         let engines = self.engines()?;
+        Isa::choose().map_err(|e| Failure::new("E101", "HANC_ISA", e.to_string()))?;
         let scratch = model::scratch(&self.model)?;
         let plan = scratch.path().join("model.hanc");
         let subject = self.subject(&plan, &engines, ui)?;

@@ -35,15 +35,16 @@ fn a_compiled_model_is_measured_on_numbers_that_are_made_up() {
 fn onnxruntime_takes_turns_where_it_is() {
     let bench = Bench::new();
     bench.base();
-    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
+    let Ok(library) = std::env::var("ORT_DYLIB_PATH") else {
         return println!("skipped: ORT_DYLIB_PATH names no onnxruntime");
-    }
-    let (exit, json) = bench.json(&["bench", "base.onnx", "--runs", "22", "--against", "ort", "--threads", "1"]);
+    };
+    let against = ["--against", "ort", "--ort-lib", &library];
+    let (exit, json) = bench.json(&[&["bench", "base.onnx", "--runs", "22", "--threads", "1"], &against[..]].concat());
     assert_eq!(exit, 0, "{json:#}");
     assert!(json["ratio"]["ort"].as_f64().is_some_and(|ratio| ratio > 0.0), "{json:#}");
     assert_eq!(json["results"].as_array().unwrap().len(), 2);
     bench.run(&["compile", "base.onnx", "-o", "base.hanc"]);
-    bench.fails(&["bench", "base.hanc", "--against", "ort"], 2, "E101", &["compiled model", "--original"]);
+    bench.fails(&[&["bench", "base.hanc"], &against[..]].concat(), 2, "E101", &["compiled model", "--original"]);
 }
 
 #[test]
