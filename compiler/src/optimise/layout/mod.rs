@@ -1,6 +1,6 @@
 //! The layout of memory: convolutions and pools compute with channels last, transposes and reshapes are absorbed.
 //!
-//! A [walk](walk) over the graph holds every value as memory and a [view](view) of it. Transposes and reshapes change the view
+//! A walk over the graph holds every value as memory and a view of it. Transposes and reshapes change the view
 //! only. Operators compute on memory as it stands, their axes renamed; where one needs its operand in another order,
 //! memory is moved, once for each value and order. So the movements between two such operators are one, and none where
 //! they cancel. Doing everything as late as it can be done is not always best: a search moves some values earlier and
