@@ -17,7 +17,7 @@ pub trait Zip: Copy + Send + Sync {
 
 struct Mapping<F>(F, Source, Target);
 
-// SAFETY (of every block here): the callers of `map` and `zip` vouch for the memory; a lane is read before it is written,
+// SAFETY (of every block here): the callers of `map` vouch for the memory; a lane is read before it is written,
 // so that operand and result may be the same memory.
 #[allow(unsafe_code)]
 impl<F: Map> Task for Mapping<F> {
@@ -61,35 +61,6 @@ pub fn map_in_place(isa: Isa, f: impl Map, x: &mut [f32]) {
     unsafe {
         map(isa, f, Source(x.as_ptr()), target);
     }
-}
-
-struct Zipping<F>(F, Source, Source, Target);
-
-#[allow(unsafe_code)]
-impl<F: Zip> Task for Zipping<F> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (Source(a), Source(b), Target { at: y, len }) = (self.1, self.2, self.3);
-        let whole = len - len % S::LANES;
-        for i in (0..whole).step_by(S::LANES) {
-            unsafe { s.store(y.add(i), self.0.apply(s, s.load(a.add(i)), s.load(b.add(i)))) };
-        }
-        let rest = len - whole;
-        if rest > 0 {
-            let (a, b) = unsafe { (s.load_part(a.add(whole), rest), s.load_part(b.add(whole), rest)) };
-            unsafe { s.store_part(y.add(whole), rest, self.0.apply(s, a, b)) };
-        }
-    }
-}
-
-/// y = f(a, b), element by element.
-///
-/// # Safety
-/// `a` and `b` have as many numbers as `y`, and nobody else writes any of them or reads `y` meanwhile. They may be the
-/// same memory.
-#[allow(unsafe_code)]
-pub unsafe fn zip(isa: Isa, f: impl Zip, a: Source, b: Source, y: Target) {
-    isa.run(Zipping(f, a, b, y));
 }
 
 /// The numbers of lanes.

@@ -245,12 +245,6 @@ impl<'a> Frame<'a> {
         self.outs[i].edit()
     }
 
-    /// The elements of an integer result. Not to be called where it may have the memory of an operand.
-    #[allow(clippy::mut_from_ref)]
-    pub fn result_int(&self, i: usize) -> &'a mut [i64] {
-        self.outs[i].edit()
-    }
-
     /// The scratch memory that the job asked for, contents unspecified.
     pub fn scratch(&self) -> Target {
         Target { at: self.scratch.at.cast(), len: self.scratch.len }
