@@ -12,6 +12,7 @@ pub mod error;
 pub mod eval;
 pub mod execute;
 pub mod fold;
+pub mod grad;
 pub mod infer;
 pub mod inspect;
 pub mod ir;

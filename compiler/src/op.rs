@@ -1,6 +1,7 @@
 //! The op table: what a row is. The rows stand in `ops/`, a file a family.
 
 pub use crate::docs::ops as docs;
+use crate::grad::{Grad, Rule};
 use crate::infer::{Infer, same};
 use crate::lower::Lower;
 pub use crate::ops::{FAMILIES, HAN_DOMAIN};
@@ -25,9 +26,14 @@ pub struct Op {
     pub elementwise: bool,
     /// Shape and type inference: sets what it can on the context, says what is wrong with the node.
     pub infer: fn(&mut Infer<'_>) -> Result<(), String>,
+    /// How gradients pass through it.
+    pub grad: Grad,
     /// How it becomes kernel calls.
     pub lower: Lower,
 }
+
+/// What stands where a row says nothing of gradients.
+const NO_GRADIENT: Grad = Grad::Never("it has no gradient in hanc");
 
 /// An operand or result.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +120,18 @@ impl Op {
     pub const fn new(name: &'static str, lower: Lower) -> Op {
         const X: &[Param] = &[one("X")];
         const Y: &[Param] = &[one("Y")];
-        Op { domain: "", name, since: &[1], inputs: X, outputs: Y, attrs: &[], elementwise: false, infer: same, lower }
+        Op {
+            domain: "",
+            name,
+            since: &[1],
+            inputs: X,
+            outputs: Y,
+            attrs: &[],
+            elementwise: false,
+            infer: same,
+            grad: NO_GRADIENT,
+            lower,
+        }
     }
 
     /// In this domain.
@@ -150,6 +167,18 @@ impl Op {
     /// Works element by element.
     pub const fn elementwise(mut self) -> Op {
         self.elementwise = true;
+        self
+    }
+
+    /// Gradients by this rule.
+    pub const fn grad(mut self, rule: Rule) -> Op {
+        self.grad = Grad::Rule(rule);
+        self
+    }
+
+    /// Results that small changes of the operands do not change.
+    pub const fn flat(mut self) -> Op {
+        self.grad = Grad::Zero;
         self
     }
 

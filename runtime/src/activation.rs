@@ -10,37 +10,85 @@ pub struct Activation {
     /// The parameters where a call does not give them.
     pub defaults: [f64; 2],
     /// `f(x, a, b)`, the definition.
-    pub f: fn(f64, f64, f64) -> f64,
+    pub f: Curve,
+    /// Its derivative by x, the one from above where there are two; that of the absolute value is never 0.
+    pub d: Curve,
 }
 
-const fn row(names: &'static [&'static str], defaults: [f64; 2], f: fn(f64, f64, f64) -> f64) -> Activation {
-    Activation { names, defaults, f }
+/// A function of x with parameters a and b.
+pub type Curve = fn(f64, f64, f64) -> f64;
+
+const fn row(names: &'static [&'static str], defaults: [f64; 2], f: Curve, d: Curve) -> Activation {
+    Activation { names, defaults, f, d }
 }
 
 /// Every activation.
 pub static ACTIVATIONS: &[Activation] = &[
-    row(&["relu", "Relu"], [0.0; 2], |x, _, _| relu(x)),
-    row(&["relu6"], [0.0; 2], |x, _, _| clip(x, 0.0, 6.0)),
-    row(&["relu_squared"], [0.0; 2], |x, _, _| relu(x) * relu(x)),
-    row(&["leaky_relu", "LeakyRelu"], [0.01, 0.0], |x, a, _| if x < 0.0 { a * x } else { x }),
-    row(&["abs"], [0.0; 2], |x, _, _| x.abs()),
-    row(&["clip", "Clip"], [f64::NEG_INFINITY, f64::INFINITY], clip),
-    row(&["gelu"], [0.0; 2], |x, _, _| gelu(x)),
-    row(&["gelu_tanh"], [0.0; 2], |x, _, _| gelu_tanh(x)),
-    row(&["quick_gelu"], [1.702, 0.0], |x, a, _| x * sigmoid(a * x)),
-    row(&["silu"], [0.0; 2], |x, _, _| x * sigmoid(x)),
-    row(&["sigmoid", "Sigmoid"], [0.0; 2], |x, _, _| sigmoid(x)),
-    row(&["hard_sigmoid", "HardSigmoid"], [0.2, 0.5], |x, a, b| clip(a * x + b, 0.0, 1.0)),
-    row(&["hard_swish"], [0.0; 2], |x, _, _| x * clip(x / 6.0 + 0.5, 0.0, 1.0)),
-    row(&["tanh", "Tanh"], [0.0; 2], |x, _, _| x.tanh()),
-    row(&["scaled_tanh", "ScaledTanh"], [1.0; 2], |x, a, b| a * (b * x).tanh()),
-    row(&["softplus", "Softplus"], [0.0; 2], |x, _, _| softplus(x)),
-    row(&["softsign", "Softsign"], [0.0; 2], |x, _, _| x / (1.0 + x.abs())),
-    row(&["mish"], [0.0; 2], |x, _, _| x * softplus(x).tanh()),
-    row(&["elu", "Elu"], [1.0, 0.0], |x, a, _| if x < 0.0 { a * x.exp_m1() } else { x }),
-    row(&["selu"], [1.673_263_2, 1.050_701], |x, a, b| b * if x < 0.0 { a * x.exp_m1() } else { x }),
-    row(&["thresholded_relu", "ThresholdedRelu"], [1.0, 0.0], |x, a, _| if x > a { x } else { 0.0 }),
-    row(&["affine", "Affine"], [1.0, 0.0], |x, a, b| a * x + b),
+    row(&["relu", "Relu"], [0.0; 2], |x, _, _| relu(x), |x, _, _| step(x)),
+    row(&["relu6"], [0.0; 2], |x, _, _| clip(x, 0.0, 6.0), |x, _, _| between(x, 0.0, 6.0)),
+    row(&["relu_squared"], [0.0; 2], |x, _, _| relu(x) * relu(x), |x, _, _| 2.0 * relu(x)),
+    row(
+        &["leaky_relu", "LeakyRelu"],
+        [0.01, 0.0],
+        |x, a, _| if x < 0.0 { a * x } else { x },
+        |x, a, _| if x < 0.0 { a } else { 1.0 },
+    ),
+    row(&["abs"], [0.0; 2], |x, _, _| x.abs(), |x, _, _| if x < 0.0 { -1.0 } else { 1.0 }),
+    row(&["clip", "Clip"], [f64::NEG_INFINITY, f64::INFINITY], clip, |x, a, b| if x < a || x > b { 0.0 } else { 1.0 }),
+    row(&["gelu"], [0.0; 2], |x, _, _| gelu(x), |x, _, _| gelu_slope(x)),
+    row(&["gelu_tanh"], [0.0; 2], |x, _, _| gelu_tanh(x), |x, _, _| gelu_tanh_slope(x)),
+    row(&["quick_gelu"], [1.702, 0.0], |x, a, _| x * sigmoid(a * x), |x, a, _| quick_gelu_slope(x, a)),
+    row(&["silu"], [0.0; 2], |x, _, _| x * sigmoid(x), |x, _, _| quick_gelu_slope(x, 1.0)),
+    row(&["sigmoid", "Sigmoid"], [0.0; 2], |x, _, _| sigmoid(x), |x, _, _| sigmoid(x) * sigmoid(-x)),
+    row(
+        &["hard_sigmoid", "HardSigmoid"],
+        [0.2, 0.5],
+        |x, a, b| clip(a * x + b, 0.0, 1.0),
+        |x, a, b| a * between(a * x + b, 0.0, 1.0),
+    ),
+    row(
+        &["hard_swish"],
+        [0.0; 2],
+        |x, _, _| x * clip(x / 6.0 + 0.5, 0.0, 1.0),
+        |x, _, _| {
+            if x < -3.0 {
+                0.0
+            } else if x < 3.0 {
+                x / 3.0 + 0.5
+            } else {
+                1.0
+            }
+        },
+    ),
+    row(&["tanh", "Tanh"], [0.0; 2], |x, _, _| x.tanh(), |x, _, _| tanh_slope(x)),
+    row(&["scaled_tanh", "ScaledTanh"], [1.0; 2], |x, a, b| a * (b * x).tanh(), |x, a, b| a * b * tanh_slope(b * x)),
+    row(&["softplus", "Softplus"], [0.0; 2], |x, _, _| softplus(x), |x, _, _| sigmoid(x)),
+    row(&["softsign", "Softsign"], [0.0; 2], |x, _, _| x / (1.0 + x.abs()), |x, _, _| (1.0 + x.abs()).powi(-2)),
+    row(
+        &["mish"],
+        [0.0; 2],
+        |x, _, _| x * softplus(x).tanh(),
+        |x, _, _| softplus(x).tanh() + x * tanh_slope(softplus(x)) * sigmoid(x),
+    ),
+    row(
+        &["elu", "Elu"],
+        [1.0, 0.0],
+        |x, a, _| if x < 0.0 { a * x.exp_m1() } else { x },
+        |x, a, _| if x < 0.0 { a * x.exp() } else { 1.0 },
+    ),
+    row(
+        &["selu"],
+        [1.673_263_2, 1.050_701],
+        |x, a, b| b * if x < 0.0 { a * x.exp_m1() } else { x },
+        |x, a, b| b * if x < 0.0 { a * x.exp() } else { 1.0 },
+    ),
+    row(
+        &["thresholded_relu", "ThresholdedRelu"],
+        [1.0, 0.0],
+        |x, a, _| if x > a { x } else { 0.0 },
+        |x, a, _| if x > a { 1.0 } else { 0.0 },
+    ),
+    row(&["affine", "Affine"], [1.0, 0.0], |x, a, b| a * x + b, |_, a, _| a),
 ];
 
 /// The activation of a name.
@@ -68,6 +116,38 @@ fn sigmoid(x: f64) -> f64 {
 
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The derivative of [`relu`].
+fn step(x: f64) -> f64 {
+    if x > 0.0 { 1.0 } else { 0.0 }
+}
+
+/// 1 between two bounds, 0 at and past them.
+fn between(x: f64, lo: f64, hi: f64) -> f64 {
+    if x > lo && x < hi { 1.0 } else { 0.0 }
+}
+
+fn tanh_slope(x: f64) -> f64 {
+    x.cosh().powi(-2)
+}
+
+/// Φ(x) + x φ(x).
+fn gelu_slope(x: f64) -> f64 {
+    let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2)) + x * density
+}
+
+fn gelu_tanh_slope(x: f64) -> f64 {
+    let scale = (2.0 / std::f64::consts::PI).sqrt();
+    let inner = scale * (x + 0.044715 * x * x * x);
+    let slope = scale * (1.0 + 3.0 * 0.044715 * x * x);
+    0.5 * (1.0 + inner.tanh()) + 0.5 * x * tanh_slope(inner) * slope
+}
+
+/// The derivative of x σ(ax).
+fn quick_gelu_slope(x: f64, a: f64) -> f64 {
+    sigmoid(a * x) + a * x * sigmoid(a * x) * sigmoid(-a * x)
 }
 
 #[cfg(test)]
@@ -103,6 +183,26 @@ mod tests {
         for (name, x, wanted) in cases {
             assert!((at(name, x) - wanted).abs() < 1e-12, "{name}({x}) = {}", at(name, x));
         }
+    }
+
+    #[test]
+    fn derivatives_agree_with_differences() {
+        for row in ACTIVATIONS {
+            let [a, b] = row.defaults;
+            // Off the corners of all rows.
+            for x in [-30.0, -4.1, -2.3, -1.2, -0.4, 0.3, 0.9, 1.7, 4.3, 7.9, 40.0] {
+                let step = 1e-6;
+                let wanted = ((row.f)(x + step, a, b) - (row.f)(x - step, a, b)) / (2.0 * step);
+                let found = (row.d)(x, a, b);
+                assert!((found - wanted).abs() < 1e-7, "{} at {x}: {found}, {wanted} wanted", row.names[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_derivative_of_the_absolute_value_is_never_0() {
+        assert_eq!((find("abs").unwrap().d)(0.0, 0.0, 0.0), 1.0);
+        assert_eq!((find("relu").unwrap().d)(0.0, 0.0, 0.0), 0.0);
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl Tensor {
         Tensor::new(DType::F32, shape, bytemuck::cast_slice(data).to_vec())
     }
 
+    /// A tensor of `f64` elements.
+    pub fn from_f64(shape: &[usize], data: &[f64]) -> Result<Tensor, LengthError> {
+        Tensor::new(DType::F64, shape, bytemuck::cast_slice(data).to_vec())
+    }
+
     /// A tensor of `i64` elements.
     pub fn from_i64(shape: &[usize], data: &[i64]) -> Result<Tensor, LengthError> {
         Tensor::new(DType::I64, shape, bytemuck::cast_slice(data).to_vec())

@@ -1,5 +1,6 @@
 //! Activation functions.
 
+use crate::grad::rules::elementwise as grad;
 use crate::infer::{Infer, same};
 use crate::lower::{Call, Lower, Lowering};
 use crate::op::{AttrKind, AttrSpec, Op, attr, one, opt};
@@ -22,43 +23,53 @@ const SELU: &[AttrSpec] = &[
 ];
 
 pub(super) static OPS: &[Op] = &[
-    row("Relu", Lower::Plain("relu.1"), &[1, 6, 13, 14], &[]),
-    row("Softplus", Lower::Plain("softplus.1"), &[1, 22], &[]),
-    row("Softsign", Lower::Plain("softsign.1"), &[1, 22], &[]).inputs(&[one("input")]).outputs(&[one("output")]),
-    row("HardSwish", Lower::Plain("hard_swish.1"), &[14, 22], &[]),
-    row("Mish", Lower::Plain("mish.1"), &[18, 22], &[]),
-    row("LeakyRelu", Lower::Call(|cx| alpha(cx, "leaky_relu.1")), &[1, 6, 16], &[float("alpha", 0.01)]),
-    row("Elu", Lower::Call(|cx| alpha(cx, "elu.1")), &[1, 6, 22], &[float("alpha", 1.0)]),
-    row("Celu", Lower::Call(|cx| alpha(cx, "celu.1")), &[12, 28], &[float("alpha", 1.0)]),
-    row("ThresholdedRelu", Lower::Call(|cx| alpha(cx, "thresholded_relu.1")), &[10, 22], &[float("alpha", 1.0)]),
-    row("Swish", Lower::Call(|cx| alpha(cx, "swish.1")), &[24], &[float("alpha", 1.0)]),
-    row("Selu", Lower::Call(|cx| floats(cx, "selu.1", &["alpha", "gamma"])), &[1, 6, 22], SELU),
+    row("Relu", Lower::Plain("relu.1"), &[1, 6, 13, 14], &[]).grad(grad::relu),
+    row("Softplus", Lower::Plain("softplus.1"), &[1, 22], &[]).grad(grad::softplus),
+    row("Softsign", Lower::Plain("softsign.1"), &[1, 22], &[])
+        .grad(grad::softsign)
+        .inputs(&[one("input")])
+        .outputs(&[one("output")]),
+    row("HardSwish", Lower::Plain("hard_swish.1"), &[14, 22], &[]).grad(grad::hard_swish),
+    row("Mish", Lower::Plain("mish.1"), &[18, 22], &[]).grad(grad::mish),
+    row("LeakyRelu", Lower::Call(|cx| alpha(cx, "leaky_relu.1")), &[1, 6, 16], &[float("alpha", 0.01)])
+        .grad(grad::leaky_relu),
+    row("Elu", Lower::Call(|cx| alpha(cx, "elu.1")), &[1, 6, 22], &[float("alpha", 1.0)]).grad(grad::elu),
+    row("Celu", Lower::Call(|cx| alpha(cx, "celu.1")), &[12, 28], &[float("alpha", 1.0)]).grad(grad::celu),
+    row("ThresholdedRelu", Lower::Call(|cx| alpha(cx, "thresholded_relu.1")), &[10, 22], &[float("alpha", 1.0)])
+        .grad(grad::thresholded_relu),
+    row("Swish", Lower::Call(|cx| alpha(cx, "swish.1")), &[24], &[float("alpha", 1.0)]).grad(grad::swish),
+    row("Selu", Lower::Call(|cx| floats(cx, "selu.1", &["alpha", "gamma"])), &[1, 6, 22], SELU).grad(grad::selu),
     row(
         "HardSigmoid",
         Lower::Call(|cx| floats(cx, "hard_sigmoid.1", &["alpha", "beta"])),
         &[1, 6, 22],
         &[float("alpha", 0.2), float("beta", 0.5)],
-    ),
+    )
+    .grad(grad::hard_sigmoid),
     row(
         "Shrink",
         Lower::Call(|cx| floats(cx, "shrink.1", &["lambd", "bias"])),
         &[9],
         &[float("lambd", 0.5), float("bias", 0.0)],
     )
+    .grad(grad::shrink)
     .inputs(&[one("input")])
     .outputs(&[one("output")]),
-    row("Gelu", Lower::Call(gelu), &[20], &[attr("approximate", AttrKind::Str(Some("none")))]),
+    row("Gelu", Lower::Call(gelu), &[20], &[attr("approximate", AttrKind::Str(Some("none")))]).grad(grad::gelu),
     row(
         "Clip",
         Lower::Call(clip),
         &[1, 6, 11, 12, 13],
         &[float("min", f32::MIN).until(11), float("max", f32::MAX).until(11)],
     )
+    .grad(grad::clip)
     .inputs(&[one("input"), opt("min"), opt("max")])
     .outputs(&[one("output")])
     .infer(clip_bounds),
-    row("Gelu", Lower::Plain("gelu.1"), &[1], &[]).domain(MICROSOFT),
-    row("QuickGelu", Lower::Call(|cx| alpha(cx, "swish.1")), &[1], &[float("alpha", 1.702)]).domain(MICROSOFT),
+    row("Gelu", Lower::Plain("gelu.1"), &[1], &[]).grad(grad::gelu).domain(MICROSOFT),
+    row("QuickGelu", Lower::Call(|cx| alpha(cx, "swish.1")), &[1], &[float("alpha", 1.702)])
+        .grad(grad::swish)
+        .domain(MICROSOFT),
     row("FastGelu", Lower::Call(fast_gelu), &[1], &[]).domain(MICROSOFT).inputs(&[one("X"), opt("bias")]),
     row("BiasGelu", Lower::Plain("bias_gelu.1"), &[1], &[])
         .domain(MICROSOFT)

@@ -1,6 +1,7 @@
 //! Between element types.
 
 use super::{content, types};
+use crate::grad::rules::elementwise as grad;
 use crate::infer::Infer;
 use crate::lower::Lower;
 use crate::op::{AttrKind, AttrSpec, Op, attr, one};
@@ -11,6 +12,7 @@ const ROUND: AttrSpec = attr("round_mode", AttrKind::Str(Some("up"))).from(24);
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Cast", Lower::Plain("cast.1"))
+        .grad(grad::identity)
         .since(&[1, 6, 9, 13, 19, 21, 23, 24, 25, 28])
         .inputs(&[one("input")])
         .outputs(&[one("output")])
@@ -18,6 +20,7 @@ pub(super) static OPS: &[Op] = &[
         .elementwise()
         .infer(cast),
     Op::new("CastLike", Lower::Call(|_| Ok(crate::lower::Call::new("cast.1").operands(&[0]))))
+        .grad(grad::identity)
         .since(&[15, 19, 21, 23, 24, 25])
         .inputs(&[one("input"), one("target_type")])
         .outputs(&[one("output")])

@@ -1,6 +1,7 @@
 //! Layers with what follows them in one operator: what the compiler makes of graphs that are to run.
 
 use super::support::{activated, agree, like_result, vector};
+use crate::grad::rules::linear as grad;
 use crate::infer::Infer;
 use crate::lower::{Call, Lower, Lowering};
 use crate::op::{AttrKind::*, AttrSpec, HAN_DOMAIN, Op, attr, one, opt};
@@ -9,6 +10,7 @@ use crate::op::{AttrKind::*, AttrSpec, HAN_DOMAIN, Op, attr, one, opt};
 const ACTIVATION: &[AttrSpec] = &[attr("activation", Str(None)), attr("activation_params", Floats)];
 
 pub(super) static OPS: &[Op] = &[Op::new("Linear", Lower::Call(lower))
+    .grad(grad::layer)
     .domain(HAN_DOMAIN)
     .inputs(&[one("X"), one("W"), opt("B"), opt("Z")])
     .attrs(ACTIVATION)

@@ -1,6 +1,7 @@
 //! Elements moved by a rule of their position alone.
 
 use super::known::{self, or_unknown};
+use crate::grad::rules::movement as grad;
 use crate::infer::{Infer, axis, broadcast};
 use crate::ir::dim::{self, Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -8,23 +9,27 @@ use crate::op::{AttrKind, Op, attr, many, one};
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Transpose", Lower::Call(lower_transpose))
+        .grad(grad::transpose)
         .since(&[1, 13, 21, 23, 24, 25])
         .inputs(&[one("data")])
         .outputs(&[one("transposed")])
         .attrs(&[attr("perm", AttrKind::Ints)])
         .infer(transpose),
     Op::new("Concat", Lower::Call(lower_concat))
+        .grad(grad::concat)
         .since(&[4, 11, 13])
         .inputs(&[many("inputs")])
         .outputs(&[one("concat_result")])
         .attrs(&[attr("axis", AttrKind::Int(None))])
         .infer(concat),
     Op::new("Expand", Lower::Call(|_| Ok(Call::new("expand.1").operands(&[0]))))
+        .grad(grad::expand)
         .since(&[8, 13])
         .inputs(&[one("input"), one("shape")])
         .outputs(&[one("output")])
         .infer(expand),
     Op::new("Tile", Lower::Call(|_| Ok(Call::new("tile.1").operands(&[0]))))
+        .grad(grad::tile)
         .since(&[6, 13])
         .inputs(&[one("input"), one("repeats")])
         .outputs(&[one("output")])

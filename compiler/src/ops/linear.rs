@@ -3,6 +3,7 @@
 use hanc_runtime::DType;
 
 use super::support::{agree, one_type};
+use crate::grad::rules::linear as grad;
 use crate::infer::{Infer, broadcast};
 use crate::ir::{Dim, Node, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -38,8 +39,14 @@ const ABC: &[Param] = &[one("A"), one("B"), opt("C")];
 const INTEGER: &[Param] = &[one("A"), one("B"), opt("a_zero_point"), opt("b_zero_point")];
 
 pub(super) static OPS: &[Op] = &[
-    Op::new("MatMul", Lower::Plain("matmul.1")).since(&[1, 9, 13]).inputs(AB).outputs(Y).infer(matmul),
+    Op::new("MatMul", Lower::Plain("matmul.1"))
+        .grad(grad::matmul)
+        .since(&[1, 9, 13])
+        .inputs(AB)
+        .outputs(Y)
+        .infer(matmul),
     Op::new("Gemm", Lower::Call(lower_gemm))
+        .grad(grad::gemm)
         .since(&[1, 6, 7, 9, 11, 13])
         .inputs(ABC)
         .outputs(Y)

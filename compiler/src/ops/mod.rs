@@ -13,6 +13,7 @@ mod elementwise;
 mod features;
 mod fused;
 mod gather;
+mod gradient;
 mod householder;
 mod known;
 mod layout;
@@ -51,6 +52,7 @@ pub static FAMILIES: &[&[Op]] = &[
     norm::OPS,
     householder::OPS,
     fused::OPS,
+    gradient::OPS,
     reshape::OPS,
     layout::OPS,
     slice::OPS,

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::content;
 use super::support::one_type;
+use crate::grad::rules::nary as grad;
 use crate::infer::{Infer, broadcast, same};
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -33,39 +34,62 @@ const fn variadic(name: &'static str, kernel: &'static str, since: &'static [i64
 }
 
 pub(super) static OPS: &[Op] = &[
-    ab("Add", Lower::Call(|cx| plain(cx, "add.1")), &[1, 6, 7, 13, 14], |cx| known(cx, Dim::add)).attrs(LEGACY),
-    ab("Sub", Lower::Call(|cx| plain(cx, "sub.1")), &[1, 6, 7, 13, 14], |cx| known(cx, Dim::sub)).attrs(LEGACY),
-    ab("Mul", Lower::Call(|cx| plain(cx, "mul.1")), &[1, 6, 7, 13, 14], |cx| known(cx, Dim::mul)).attrs(LEGACY),
-    ab("Div", Lower::Call(|cx| plain(cx, "div.1")), &[1, 6, 7, 13, 14], divide).attrs(LEGACY),
-    ab("Mod", Lower::Call(modulo), &[10, 13, 28], remainder).attrs(&[attr("fmod", AttrKind::Int(Some(0)))]),
-    ab("Pow", Lower::Call(|cx| plain(cx, "pow.1")), &[1, 7, 12, 13, 15], power).inputs(XY).outputs(Z).attrs(LEGACY),
+    ab("Add", Lower::Call(|cx| plain(cx, "add.1")), &[1, 6, 7, 13, 14], |cx| known(cx, Dim::add))
+        .grad(grad::add)
+        .attrs(LEGACY),
+    ab("Sub", Lower::Call(|cx| plain(cx, "sub.1")), &[1, 6, 7, 13, 14], |cx| known(cx, Dim::sub))
+        .grad(grad::sub)
+        .attrs(LEGACY),
+    ab("Mul", Lower::Call(|cx| plain(cx, "mul.1")), &[1, 6, 7, 13, 14], |cx| known(cx, Dim::mul))
+        .grad(grad::mul)
+        .attrs(LEGACY),
+    ab("Div", Lower::Call(|cx| plain(cx, "div.1")), &[1, 6, 7, 13, 14], divide).grad(grad::div).attrs(LEGACY),
+    ab("Mod", Lower::Call(modulo), &[10, 13, 28], remainder)
+        .grad(grad::modulo)
+        .attrs(&[attr("fmod", AttrKind::Int(Some(0)))]),
+    ab("Pow", Lower::Call(|cx| plain(cx, "pow.1")), &[1, 7, 12, 13, 15], power)
+        .grad(grad::pow)
+        .inputs(XY)
+        .outputs(Z)
+        .attrs(LEGACY),
     ab("PRelu", Lower::Plain("prelu.1"), &[1, 6, 7, 9, 16], prelu)
+        .grad(grad::prelu)
         .inputs(&[one("X"), one("slope")])
         .outputs(&[one("Y")]),
-    ab("And", Lower::Call(|cx| plain(cx, "and.1")), &[1, 7], |cx| logic(cx, |a, b| a && b)).attrs(LEGACY),
-    ab("Or", Lower::Call(|cx| plain(cx, "or.1")), &[1, 7], |cx| logic(cx, |a, b| a || b)).attrs(LEGACY),
-    ab("Xor", Lower::Call(|cx| plain(cx, "xor.1")), &[1, 7], |cx| logic(cx, |a, b| a != b)).attrs(LEGACY),
+    ab("And", Lower::Call(|cx| plain(cx, "and.1")), &[1, 7], |cx| logic(cx, |a, b| a && b)).flat().attrs(LEGACY),
+    ab("Or", Lower::Call(|cx| plain(cx, "or.1")), &[1, 7], |cx| logic(cx, |a, b| a || b)).flat().attrs(LEGACY),
+    ab("Xor", Lower::Call(|cx| plain(cx, "xor.1")), &[1, 7], |cx| logic(cx, |a, b| a != b)).flat().attrs(LEGACY),
     ab("Equal", Lower::Call(|cx| plain(cx, "equal.1")), &[1, 7, 11, 13, 19], |cx| compare(cx, Ordering::is_eq))
+        .flat()
         .attrs(LEGACY),
     ab("Greater", Lower::Call(|cx| plain(cx, "greater.1")), &[1, 7, 9, 13], |cx| compare(cx, Ordering::is_gt))
+        .flat()
         .attrs(LEGACY),
-    ab("GreaterOrEqual", Lower::Plain("greater_equal.1"), &[12, 16], |cx| compare(cx, Ordering::is_ge)),
-    ab("Less", Lower::Call(|cx| plain(cx, "less.1")), &[1, 7, 9, 13], |cx| compare(cx, Ordering::is_lt)).attrs(LEGACY),
-    ab("LessOrEqual", Lower::Plain("less_equal.1"), &[12, 16], |cx| compare(cx, Ordering::is_le)),
+    ab("GreaterOrEqual", Lower::Plain("greater_equal.1"), &[12, 16], |cx| compare(cx, Ordering::is_ge)).flat(),
+    ab("Less", Lower::Call(|cx| plain(cx, "less.1")), &[1, 7, 9, 13], |cx| compare(cx, Ordering::is_lt))
+        .flat()
+        .attrs(LEGACY),
+    ab("LessOrEqual", Lower::Plain("less_equal.1"), &[12, 16], |cx| compare(cx, Ordering::is_le)).flat(),
     ab("BitShift", Lower::Call(shift), &[11, 28], arithmetic)
+        .flat()
         .inputs(XY)
         .outputs(Z)
         .attrs(&[attr("direction", AttrKind::Str(None))]),
-    ab("BitwiseAnd", Lower::Plain("bitand.1"), &[18], arithmetic),
-    ab("BitwiseOr", Lower::Plain("bitor.1"), &[18], arithmetic),
-    ab("BitwiseXor", Lower::Plain("bitxor.1"), &[18], arithmetic),
+    ab("BitwiseAnd", Lower::Plain("bitand.1"), &[18], arithmetic).flat(),
+    ab("BitwiseOr", Lower::Plain("bitor.1"), &[18], arithmetic).flat(),
+    ab("BitwiseXor", Lower::Plain("bitxor.1"), &[18], arithmetic).flat(),
     ab("Where", Lower::Plain("where.1"), &[9, 16], choose)
+        .grad(grad::choose)
         .inputs(&[one("condition"), one("X"), one("Y")])
         .outputs(&[one("output")]),
-    variadic("Max", "max.1", &[1, 6, 8, 12, 13], &[one("max")]).infer(|cx| extreme(cx, Ordering::Less)),
-    variadic("Min", "min.1", &[1, 6, 8, 12, 13], &[one("min")]).infer(|cx| extreme(cx, Ordering::Greater)),
-    variadic("Sum", "sum.1", &[1, 6, 8, 13], &[one("sum")]).infer(all),
-    variadic("Mean", "mean.1", &[1, 6, 8, 13], &[one("mean")]).infer(all),
+    variadic("Max", "max.1", &[1, 6, 8, 12, 13], &[one("max")])
+        .grad(grad::extreme)
+        .infer(|cx| extreme(cx, Ordering::Less)),
+    variadic("Min", "min.1", &[1, 6, 8, 12, 13], &[one("min")])
+        .grad(grad::extreme)
+        .infer(|cx| extreme(cx, Ordering::Greater)),
+    variadic("Sum", "sum.1", &[1, 6, 8, 13], &[one("sum")]).grad(grad::sum).infer(all),
+    variadic("Mean", "mean.1", &[1, 6, 8, 13], &[one("mean")]).grad(grad::mean).infer(all),
 ];
 
 /// Operands of one type, a result of the same.

@@ -1,5 +1,6 @@
 //! Reductions over axes.
 
+use crate::grad::rules::reduce as grad;
 use crate::infer::{self, Infer};
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -27,18 +28,20 @@ const fn arg(name: &'static str, lower: Lower) -> Op {
 }
 
 pub(super) static OPS: &[Op] = &[
-    reduce("ReduceSum", Lower::Call(|cx| call(cx, "reduce_sum.1")), &[1, 11, 13]).attrs(FROM_13),
-    reduce("ReduceMean", Lower::Call(|cx| call(cx, "reduce_mean.1")), &[1, 11, 13, 18]),
-    reduce("ReduceMax", Lower::Call(|cx| call(cx, "reduce_max.1")), &[1, 11, 12, 13, 18, 20]),
-    reduce("ReduceMin", Lower::Call(|cx| call(cx, "reduce_min.1")), &[1, 11, 12, 13, 18, 20]),
+    reduce("ReduceSum", Lower::Call(|cx| call(cx, "reduce_sum.1")), &[1, 11, 13]).grad(grad::sum).attrs(FROM_13),
+    reduce("ReduceMean", Lower::Call(|cx| call(cx, "reduce_mean.1")), &[1, 11, 13, 18]).grad(grad::mean),
+    reduce("ReduceMax", Lower::Call(|cx| call(cx, "reduce_max.1")), &[1, 11, 12, 13, 18, 20]).grad(grad::extreme),
+    reduce("ReduceMin", Lower::Call(|cx| call(cx, "reduce_min.1")), &[1, 11, 12, 13, 18, 20]).grad(grad::extreme),
     reduce("ReduceProd", Lower::Call(|cx| call(cx, "reduce_prod.1")), &[1, 11, 13, 18]).infer(product),
-    reduce("ReduceL1", Lower::Call(|cx| call(cx, "reduce_l1.1")), &[1, 11, 13, 18]),
-    reduce("ReduceL2", Lower::Call(|cx| call(cx, "reduce_l2.1")), &[1, 11, 13, 18]),
-    reduce("ReduceSumSquare", Lower::Call(|cx| call(cx, "reduce_sum_square.1")), &[1, 11, 13, 18]),
-    reduce("ReduceLogSum", Lower::Call(|cx| call(cx, "reduce_log_sum.1")), &[1, 11, 13, 18, 28]),
-    reduce("ReduceLogSumExp", Lower::Call(|cx| call(cx, "reduce_log_sum_exp.1")), &[1, 11, 13, 18, 28]),
-    arg("ArgMax", Lower::Call(|cx| arg_call(cx, "argmax.1"))),
-    arg("ArgMin", Lower::Call(|cx| arg_call(cx, "argmin.1"))),
+    reduce("ReduceL1", Lower::Call(|cx| call(cx, "reduce_l1.1")), &[1, 11, 13, 18]).grad(grad::l1),
+    reduce("ReduceL2", Lower::Call(|cx| call(cx, "reduce_l2.1")), &[1, 11, 13, 18]).grad(grad::l2),
+    reduce("ReduceSumSquare", Lower::Call(|cx| call(cx, "reduce_sum_square.1")), &[1, 11, 13, 18])
+        .grad(grad::sum_square),
+    reduce("ReduceLogSum", Lower::Call(|cx| call(cx, "reduce_log_sum.1")), &[1, 11, 13, 18, 28]).grad(grad::log_sum),
+    reduce("ReduceLogSumExp", Lower::Call(|cx| call(cx, "reduce_log_sum_exp.1")), &[1, 11, 13, 18, 28])
+        .grad(grad::log_sum_exp),
+    arg("ArgMax", Lower::Call(|cx| arg_call(cx, "argmax.1"))).flat(),
+    arg("ArgMin", Lower::Call(|cx| arg_call(cx, "argmin.1"))).flat(),
 ];
 
 /// Where the axes of a node are said.

@@ -1,6 +1,7 @@
 //! Elements kept in order, shape changed.
 
 use super::known;
+use crate::grad::rules::movement as grad;
 use crate::infer::{Infer, axis};
 use crate::ir::dim::{self, Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -10,24 +11,28 @@ const COPY: Lower = Lower::Call(|_: &Lowering<'_>| Ok(Call::new("copy.1").operan
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Reshape", COPY)
+        .grad(grad::reshape)
         .since(&[5, 13, 14, 19, 21, 23, 24, 25])
         .inputs(&[one("data"), one("shape")])
         .outputs(&[one("reshaped")])
         .attrs(&[attr("allowzero", AttrKind::Int(Some(0))).from(14)])
         .infer(reshape),
     Op::new("Flatten", COPY)
+        .grad(grad::reshape)
         .since(&[1, 9, 11, 13, 21, 23, 24, 25])
         .inputs(&[one("input")])
         .outputs(&[one("output")])
         .attrs(&[attr("axis", AttrKind::Int(Some(1)))])
         .infer(flatten),
     Op::new("Squeeze", COPY)
+        .grad(grad::reshape)
         .since(&[1, 11, 13, 21, 23, 24, 25])
         .inputs(&[one("data"), opt("axes")])
         .outputs(&[one("squeezed")])
         .attrs(&[attr("axes", AttrKind::Ints).until(13)])
         .infer(squeeze),
     Op::new("Unsqueeze", COPY)
+        .grad(grad::reshape)
         .since(&[1, 11, 13, 21, 23, 24, 25])
         .inputs(&[one("data"), opt("axes")])
         .outputs(&[one("expanded")])

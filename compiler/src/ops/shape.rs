@@ -11,29 +11,34 @@ use crate::op::{AttrKind, Op, attr, one};
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Shape", Lower::Known)
+        .flat()
         .since(&[1, 13, 15, 19, 21, 23, 24, 25])
         .inputs(&[one("data")])
         .outputs(&[one("shape")])
         .attrs(&[attr("start", AttrKind::Int(Some(0))).from(15), attr("end", AttrKind::Int(None)).from(15)])
         .infer(shape),
     Op::new("Size", Lower::Known)
+        .flat()
         .since(&[1, 13, 19, 21, 23, 24, 25])
         .inputs(&[one("data")])
         .outputs(&[one("size")])
         .infer(size),
     Op::new("Range", Lower::Call(|_| Ok(Call::new("range.1").operands(&[0, 2]))))
+        .flat()
         .since(&[11, 27])
         .inputs(&[one("start"), one("limit"), one("delta")])
         .outputs(&[one("output")])
         .attrs(&[attr("stash_type", AttrKind::Int(Some(1))).from(27)])
         .infer(range),
     Op::new("ConstantOfShape", Lower::Call(lower_constant_of_shape))
+        .flat()
         .since(&[9, 20, 21, 23, 24, 25])
         .inputs(&[one("input")])
         .outputs(&[one("output")])
         .attrs(&[attr("value", AttrKind::Tensor)])
         .infer(constant_of_shape),
     Op::new("Constant", Lower::Known)
+        .flat()
         .since(&[1, 9, 11, 12, 13, 19, 21, 23, 24, 25])
         .inputs(&[])
         .outputs(&[one("output")])

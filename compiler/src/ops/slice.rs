@@ -1,6 +1,7 @@
 //! Parts of a tensor.
 
 use super::known::{self, List, or_unknown};
+use crate::grad::rules::movement as grad;
 use crate::infer::{Infer, axis};
 use crate::ir::dim::{self, Dim, Shape};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -18,6 +19,7 @@ pub(super) static OPS: &[Op] = &[
         ])
         .infer(slice),
     Op::new("Split", Lower::Call(lower_split))
+        .grad(grad::split)
         .since(&[2, 11, 13, 18])
         .inputs(&[one("input"), opt("split")])
         .outputs(&[many("outputs")])

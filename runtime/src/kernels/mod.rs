@@ -51,6 +51,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     norm::KERNELS,
     norm_axes::KERNELS,
     householder::KERNELS,
+    fused::KERNELS,
     layout::KERNELS,
     gather::KERNELS,
     fill::KERNELS,
