@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::dtype::Class;
 use crate::kernel;
-use crate::plan::{Extent, Plan, Port, Role, Slot, Step, Weights};
+use crate::plan::{Extent, Plan, Port, Role, Slot, Step, Update, Weights};
 use crate::tensor::elements;
 
 /// A plan that does not fit together.
@@ -38,7 +38,26 @@ impl Plan {
             self.check_step(step, &mut written)?;
         }
         let unwritten = self.outputs.iter().find(|port| written.get(port.slot) != Some(&true));
-        unwritten.map_or(Ok(()), |port| broken(format!("output {} is written by no step", port.name)))
+        unwritten.map_or(Ok(()), |port| broken(format!("output {} is written by no step", port.name)))?;
+        self.check_updates(&written)
+    }
+
+    /// Updates are of different states, by slots of their type and shape that steps write.
+    fn check_updates(&self, written: &[bool]) -> Result<(), PlanError> {
+        let (mut states, mut sources) = (BTreeSet::new(), BTreeSet::new());
+        for &Update { state, from } in &self.updates {
+            let (Some(old), Some(new)) = (self.slots.get(state), self.slots.get(from)) else {
+                return broken(format!("state {state} becomes slot {from}, one of which is not there"));
+            };
+            let fits = old.role == Role::State && new.role == Role::Scratch && written[from];
+            if !fits || (old.dtype, &old.shape) != (new.dtype, &new.shape) {
+                return broken(format!("state {} cannot become {}", old.name, new.name));
+            }
+            if !states.insert(state) || !sources.insert(from) {
+                return broken(format!("state {} or what it becomes has two updates", old.name));
+            }
+        }
+        Ok(())
     }
 
     /// No two symbols, no two inputs, and no two outputs of different slots have one name.
@@ -99,7 +118,7 @@ impl Plan {
         }
         match slot.role {
             Role::Input if !given => broken(format!("nobody gives the input slot {}", slot.name)),
-            Role::Weight => self.check_weight(at, slot, weights).map(|()| true),
+            Role::Weight | Role::State => self.check_weight(at, slot, weights).map(|()| true),
             _ => Ok(false),
         }
     }
@@ -175,7 +194,7 @@ mod tests {
             place: "sum".into(),
         };
         let (inputs, outputs) = (vec![port("x", 0)], vec![port("y", 2), port("same", 2), port("w", 1)]);
-        let plan = Plan { symbols: vec![], slots, steps: vec![step], inputs, outputs };
+        let plan = Plan { symbols: vec![], slots, steps: vec![step], inputs, outputs, updates: vec![] };
         (plan, Weights::from([(1, Weight(Arc::new(vec![0u8; 8])))]))
     }
 
@@ -213,6 +232,12 @@ mod tests {
             ("written by no step", |plan, _| plan.outputs[0].slot = 9),
             ("nobody gives", |plan, _| plan.inputs.clear()),
             ("of its own", |plan, _| plan.inputs.push(port("again", 0))),
+            ("cannot become", |plan, _| plan.updates = vec![Update { state: 1, from: 2 }]),
+            ("is not there", |plan, _| plan.updates = vec![Update { state: 1, from: 9 }]),
+            ("two updates", |plan, _| {
+                plan.slots[1].role = Role::State;
+                plan.updates = vec![Update { state: 1, from: 2 }; 2];
+            }),
             ("not computed with", |plan, _| plan.slots[2].dtype = DType::String),
         ];
         for (wanted, flaw) in flaws {

@@ -16,6 +16,13 @@ pub enum RunError {
         /// What the model takes.
         wanted: String,
     },
+    /// A state is given elements that it cannot have.
+    State {
+        /// Name of the state.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The plan does not fit together.
     Plan(PlanError),
     /// More memory is asked for than allowed, or than there is.
@@ -54,6 +61,7 @@ impl fmt::Display for RunError {
             RunError::Input { name, problem, wanted } => {
                 write!(f, "the model takes the inputs {wanted}; {name} {problem}")
             }
+            RunError::State { name, problem } => write!(f, "state {name}: {problem}"),
             RunError::Plan(error) => error.fmt(f),
             RunError::Memory { place, needed, limit } => {
                 write!(f, "{place}: {needed} bytes of tensors are needed, the limit is {limit}")

@@ -39,6 +39,7 @@ mod real;
 pub mod reference;
 mod session;
 mod sizes;
+mod states;
 pub mod tensor;
 mod view;
 

@@ -26,6 +26,8 @@ pub enum Role {
     Weight,
     /// Written by one step.
     Scratch,
+    /// Kept by the session from run to run: at first what is found among the weights, then what an [`Update`] says.
+    State,
 }
 
 /// A tensor of the plan.
@@ -65,6 +67,15 @@ pub struct Port {
     pub slot: usize,
 }
 
+/// What a state becomes when a run ends. Until then every step reads what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// The state's slot.
+    pub state: usize,
+    /// The slot, written by a step, that has its new elements.
+    pub from: usize,
+}
+
 /// Kernel calls in the order in which they run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -78,6 +89,8 @@ pub struct Plan {
     pub inputs: Vec<Port>,
     /// What the caller gets.
     pub outputs: Vec<Port>,
+    /// What the states become, each at most once.
+    pub updates: Vec<Update>,
 }
 
 /// The bytes of a constant, little endian and dense, shared with whoever owns them (a memory map, usually).

@@ -12,6 +12,7 @@ use crate::error::RunError;
 use crate::model::Model;
 use crate::plan::{Port, Step};
 use crate::sizes::input_error;
+use crate::states::States;
 use crate::tensor::Tensor;
 use crate::view::{Output, Outputs, View};
 
@@ -46,6 +47,7 @@ pub struct Session {
     isa: Isa,
     limit: usize,
     arena: Arena,
+    states: States,
     /// What was bound, the most recent last.
     bindings: Vec<Binding>,
     /// Where every slot lies in the current run.
@@ -83,6 +85,7 @@ pub struct Timing<'a> {
 impl Session {
     /// A session of a model.
     pub fn new(model: &Model, options: Options) -> Result<Session, IsaError> {
+        let states = States::new(model);
         let isa = options.isa.map_or_else(Isa::choose, Ok)?;
         Ok(Session {
             model: model.clone(),
@@ -90,6 +93,7 @@ impl Session {
             isa,
             limit: options.memory.unwrap_or(8 << 30),
             arena: Arena::default(),
+            states,
             bindings: Vec::new(),
             memories: Vec::new(),
             outputs: Vec::new(),
@@ -126,6 +130,7 @@ impl Session {
         self.locate(inputs)?;
         self.steps()?;
         self.copy_outputs();
+        self.update();
         Ok(Outputs { session: self })
     }
 
@@ -247,6 +252,7 @@ impl Session {
                     }
                 }
                 Place::Weight if binding.read[slot] => self.model.weight(slot)?,
+                Place::State => self.states.at(slot)?,
                 Place::Weight | Place::Nowhere | Place::Same(_) => Memory::NONE,
             };
         }
@@ -283,6 +289,31 @@ impl Session {
         }
         self.runs += 1;
         Ok(())
+    }
+
+    /// Copies what the states become, where it was not computed in their place.
+    fn update(&mut self) {
+        for update in &self.model.plan().updates {
+            let (to, from) = (self.memories[update.state], self.memories[update.from]);
+            if to.at != from.at {
+                to.copy(from, width(self.model.plan().slots[update.state].dtype));
+            }
+        }
+    }
+
+    /// The elements of a state, by its slot's name, as the last run left them.
+    pub fn state(&self, name: &str) -> Option<Output<'_>> {
+        self.states().find(|state| state.name == name)
+    }
+
+    /// Every state.
+    pub fn states(&self) -> impl Iterator<Item = Output<'_>> {
+        self.states.iter(self.model.plan())
+    }
+
+    /// Gives a state other elements; says what is wrong where there is none of that name, type and shape.
+    pub fn set_state(&mut self, name: &str, view: View<'_>) -> Result<(), RunError> {
+        self.states.set(&self.model, name, view)
     }
 
     /// Copies outputs that lie with the caller's inputs, and notes where all of them lie.

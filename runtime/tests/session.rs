@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use hanc_runtime::plan::{Extent, Params, Port, Role, Slot, Step, Weight, Weights};
+use hanc_runtime::plan::{Extent, Params, Port, Role, Slot, Step, Update, Weight, Weights};
 use hanc_runtime::{DType, Model, Options, Plan, RunError, Session, View};
 
 /// Counts the allocations of each thread.
@@ -77,7 +77,7 @@ fn model() -> Model {
     ];
     let port = |name: &str, slot| Port { name: name.into(), slot };
     let outputs = vec![port("y", 9), port("same", 0)];
-    let plan = Plan { symbols: vec!["N".into()], slots, steps, inputs: vec![port("x", 0)], outputs };
+    let plan = Plan { symbols: vec!["N".into()], slots, steps, inputs: vec![port("x", 0)], outputs, updates: vec![] };
     let weights = [(1, 24 * 24), (2, 24), (3, 64), (4, 64)].map(|(slot, n)| (slot, weight(n, slot)));
     Model::new(plan, Weights::from(weights)).unwrap()
 }
@@ -188,4 +188,66 @@ fn steps_are_timed_on_request() {
     // A change of shape is no step.
     assert_eq!(kernels, ["linear.1", "han_stack.1", "add.1", "softmax.1"]);
     assert!(session.profile().all(|timing| timing.bytes > 0 && !timing.reference));
+}
+
+/// s counts the runs: s + 1 in its place; t keeps the s that the run read.
+fn counter() -> Model {
+    let slot = |name: &str, role| Slot {
+        name: name.into(),
+        role,
+        dtype: DType::F32,
+        shape: vec![Extent { factor: 2, symbol: None }],
+    };
+    let slots = vec![
+        slot("s", Role::State),
+        slot("t", Role::State),
+        slot("one", Role::Weight),
+        slot("next", Role::Scratch),
+        slot("copy", Role::Scratch),
+        slot("y", Role::Scratch),
+    ];
+    let step = |kernel: &str, inputs: &[usize], output: usize| Step {
+        kernel: kernel.into(),
+        inputs: inputs.iter().copied().map(Some).collect(),
+        outputs: vec![Some(output)],
+        params: Params::new(),
+        place: kernel.into(),
+    };
+    let steps = vec![step("neg.1", &[0], 5), step("neg.1", &[5], 4), step("add.1", &[0, 2], 3)];
+    let plan = Plan {
+        slots,
+        steps,
+        outputs: vec![Port { name: "y".into(), slot: 5 }],
+        updates: vec![Update { state: 0, from: 3 }, Update { state: 1, from: 4 }],
+        ..Plan::default()
+    };
+    let weights =
+        [(0, 5.0f32), (1, 0.0), (2, 1.0)].map(|(at, x)| (at, Weight(Arc::new([x.to_le_bytes(); 2].concat()))));
+    Model::new(plan, Weights::from(weights)).unwrap()
+}
+
+#[test]
+fn states_stay_from_run_to_run() {
+    let mut session = Session::new(&counter(), Options::default().threads(1)).unwrap();
+    for n in 5..9 {
+        let y = session.run(&[]).unwrap().get("y").unwrap().f32().unwrap().to_vec();
+        assert_eq!(y, [-(n as f32); 2]);
+        assert_eq!(session.state("s").unwrap().f32().unwrap(), [(n + 1) as f32; 2]);
+        assert_eq!(session.state("t").unwrap().f32().unwrap(), [n as f32; 2]);
+    }
+    session.set_state("s", View::f32(&[2], &[1.0, 2.0])).unwrap();
+    session.run(&[]).unwrap();
+    assert_eq!(session.state("s").unwrap().f32().unwrap(), [2.0, 3.0]);
+    assert!(session.set_state("s", View::f32(&[1], &[1.0])).is_err());
+    assert!(session.set_state("u", View::f32(&[2], &[1.0; 2])).is_err());
+    // Sessions have states of their own.
+    let fresh = Session::new(session.model(), Options::default().threads(1)).unwrap();
+    assert_eq!(fresh.state("s").unwrap().f32().unwrap(), [5.0; 2]);
+}
+
+#[test]
+fn states_are_kept_in_files() {
+    let model = counter();
+    let read = Model::from_bytes(model.to_bytes().unwrap()).unwrap();
+    assert_eq!(read.plan(), model.plan());
 }

@@ -85,7 +85,7 @@ impl Coded for LowerError {
 impl Coded for RunError {
     fn code(&self) -> &'static str {
         match self {
-            RunError::Input { .. } => "E105",
+            RunError::Input { .. } | RunError::State { .. } => "E105",
             RunError::Plan(error) => error.code(),
             RunError::Memory { .. } => "E703",
             RunError::Kernel { .. } => "E403",
@@ -97,6 +97,7 @@ impl Coded for RunError {
             RunError::Input { name, .. } => Some(format!("input \"{name}\"")),
             RunError::Memory { place, .. } => Some(format!("node \"{place}\"")),
             RunError::Kernel { place, kernel, .. } => Some(node(place, kernel)),
+            RunError::State { name, .. } => Some(format!("state \"{name}\"")),
             RunError::Plan(_) => None,
         }
     }
@@ -107,6 +108,7 @@ impl Coded for RunError {
                 format!("{needed} bytes of tensors are needed, the limit is {limit}")
             }
             RunError::Kernel { message, operands, .. } => format!("{message}; operands {operands}"),
+            RunError::State { problem, .. } => problem.clone(),
             other => other.to_string(),
         }
     }

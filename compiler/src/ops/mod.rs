@@ -21,6 +21,7 @@ mod linear;
 mod lines;
 mod nary;
 mod norm;
+mod optimiser;
 mod pad;
 mod pool;
 mod quantise;
@@ -53,6 +54,7 @@ pub static FAMILIES: &[&[Op]] = &[
     householder::OPS,
     fused::OPS,
     gradient::OPS,
+    optimiser::OPS,
     reshape::OPS,
     layout::OPS,
     slice::OPS,

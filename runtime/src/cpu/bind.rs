@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::error::RunError;
 use crate::kernel::{self, Kernel};
 use crate::model::Model;
-use crate::plan::{Port, Role, Step};
+use crate::plan::{Port, Role, Step, Update};
 use crate::sizes::Sizes;
 use crate::tensor::elements;
 
@@ -41,6 +41,8 @@ pub(crate) enum Place {
     Input(usize, usize),
     /// At an offset of the arena.
     Arena(usize),
+    /// With the states.
+    State,
     /// Where this other slot lies.
     Same(usize),
     /// Nobody reads or writes it.
@@ -98,11 +100,8 @@ fn work(model: &Model, index: usize, shapes: &[Vec<usize>], isa: Isa, threads: u
 }
 
 fn spec<'a>(model: &'a Model, slot: usize, shape: &'a [usize]) -> Spec<'a> {
-    Spec {
-        dtype: model.plan().slots[slot].dtype,
-        shape,
-        weight: model.weights().get(&slot).map(|weight| weight.bytes()),
-    }
+    let constant = model.weights().get(&slot).filter(|_| model.plan().slots[slot].role == Role::Weight);
+    Spec { dtype: model.plan().slots[slot].dtype, shape, weight: constant.map(|weight| weight.bytes()) }
 }
 
 fn kernel_error(step: &Step, args: &[Option<Spec<'_>>], message: String) -> RunError {
@@ -159,29 +158,38 @@ impl<'a> Layout<'a> {
                 }
             }
         }
-        plan.outputs.iter().for_each(|port| self.last[self.root[port.slot]] = plan.steps.len());
+        let kept = plan.outputs.iter().map(|port| port.slot).chain(plan.updates.iter().map(|update| update.from));
+        for slot in kept {
+            self.last[self.root[slot]] = plan.steps.len();
+        }
     }
 
     /// The first result of a step takes over the memory of an operand that it may destroy, where nobody reads that later.
     fn share_memory(&mut self, works: &[Work]) {
         for (at, (step, work)) in self.model.plan().steps.iter().zip(works).enumerate() {
             let reuse = kernel::find(&step.kernel).and_then(|kernel| kernel.cpu).map(|cpu| cpu.reuse);
-            let (Some(Reuse::Memory(operands)), Work::Job(_)) = (reuse, work) else { continue };
-            let Some(&Some(out)) = step.outputs.first() else { continue };
-            let given = operands.iter().filter_map(|&i| step.inputs.get(i).copied().flatten());
-            let found = given.map(|slot| self.root[slot]).find(|&root| self.may_take(root, out, at));
-            if let Some(root) = found {
-                self.last[root] = self.last[out];
-                self.root.iter_mut().filter(|own| **own == out).for_each(|own| *own = root);
+            let (Some(reuse), Work::Job(_)) = (reuse, work) else { continue };
+            for (i, &out) in step.outputs.iter().enumerate() {
+                let Some(out) = out else { continue };
+                let given = reuse.operands(i).iter().filter_map(|&i| step.inputs.get(i).copied().flatten());
+                let found = given.map(|slot| self.root[slot]).find(|&root| self.may_take(root, out, at));
+                if let Some(root) = found {
+                    self.last[root] = self.last[out];
+                    self.root.iter_mut().filter(|own| **own == out).for_each(|own| *own = root);
+                }
             }
         }
     }
 
+    /// A state may be overwritten by what it becomes, scratch memory by anybody.
     fn may_take(&self, root: usize, out: usize, at: usize) -> bool {
-        self.model.plan().slots[root].role == Role::Scratch
-            && self.last[root] == at
-            && self.root[out] == out
-            && self.class_and_len(root) == self.class_and_len(out)
+        let plan = self.model.plan();
+        let free = match plan.slots[root].role {
+            Role::Scratch => true,
+            Role::State => plan.updates.contains(&Update { state: root, from: out }),
+            Role::Input | Role::Weight => false,
+        };
+        free && self.last[root] == at && self.root[out] == out && self.class_and_len(root) == self.class_and_len(out)
     }
 
     fn finish(self, inputs: Vec<Vec<usize>>, works: Vec<Work>) -> Result<Binding, RunError> {
@@ -217,8 +225,9 @@ impl<'a> Layout<'a> {
             && (plan.steps.iter().zip(works).any(by) || plan.outputs.iter().any(|port| port.slot == slot))
     }
 
+    /// Whether an output lies where the caller's inputs or the states do.
     fn is_input(&self, port: &Port) -> bool {
-        self.model.plan().slots[self.root[port.slot]].role == Role::Input
+        matches!(self.model.plan().slots[self.root[port.slot]].role, Role::Input)
     }
 
     fn bytes(&self, slot: usize) -> usize {
@@ -237,7 +246,8 @@ impl<'a> Layout<'a> {
     }
 
     fn need(&self, slot: usize) -> Need {
-        let own = self.root[slot] == slot && self.model.plan().slots[slot].role != Role::Weight && self.is_used(slot);
+        let stored = matches!(self.model.plan().slots[slot].role, Role::Weight | Role::State);
+        let own = self.root[slot] == slot && !stored && self.is_used(slot);
         Need { bytes: if own { self.bytes(slot) } else { 0 }, alive: (self.first[slot], self.last[slot]) }
     }
 
@@ -247,6 +257,7 @@ impl<'a> Layout<'a> {
         }
         match self.model.plan().slots[slot].role {
             Role::Weight => Place::Weight,
+            Role::State => Place::State,
             Role::Input => {
                 let port = self.model.plan().inputs.iter().position(|port| port.slot == slot);
                 port.map_or(Place::Nowhere, |port| Place::Input(port, offset))

@@ -52,19 +52,32 @@ pub use simd::Isa;
 pub struct Cpu {
     /// Settles a call; `None` where the call is not one that this body is made for (the reference body runs it then).
     pub bind: fn(&Site<'_>) -> Result<Option<Job>, Fault>,
-    /// What the first result may share with operands.
+    /// What the results may share with operands.
     pub reuse: Reuse,
 }
 
-/// What the first result of a kernel may share with operands.
+/// What the results of a kernel may share with operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
     /// Nothing.
     Nothing,
     /// The memory of one of these operands, where it has the result's class and size and nobody reads it later.
     Memory(&'static [usize]),
+    /// Each result that of its own operand: number `i` that of operand `.0[i]`.
+    Each(&'static [usize]),
     /// The elements of operand 0: the result is another shape of them, and nothing has to run.
     Elements,
+}
+
+impl Reuse {
+    /// The operands whose memory result `i` may take.
+    pub fn operands(self, i: usize) -> &'static [usize] {
+        match self {
+            Reuse::Memory(operands) if i == 0 => operands,
+            Reuse::Each(operands) => operands.get(i..=i).unwrap_or_default(),
+            _ => &[],
+        }
+    }
 }
 
 /// A call that is being settled.

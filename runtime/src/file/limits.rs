@@ -84,7 +84,7 @@ impl Limits {
     fn slot(&self, slot: &Slot) -> Result<(), Excess> {
         self.name(&slot.name)?;
         within("rank", slot.shape.len(), self.rank)?;
-        let bytes = if slot.role == Role::Weight { Some(0) } else { least(slot.dtype, slot) };
+        let bytes = if matches!(slot.role, Role::Weight | Role::State) { Some(0) } else { least(slot.dtype, slot) };
         match bytes {
             Some(bytes) if bytes <= self.activation_bytes => Ok(()),
             other => {

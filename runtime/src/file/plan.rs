@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::error::Problem;
 use crate::dtype::DType;
-use crate::plan::{Extent, Params, Plan, Port, Role, Slot, Step};
+use crate::plan::{Extent, Params, Plan, Port, Role, Slot, Step, Update};
 
 /// Which tensor a weight slot has.
 pub(super) type Tensors = BTreeMap<usize, String>;
 
-const ROLES: [(Role, &str); 3] = [(Role::Input, "input"), (Role::Weight, "weight"), (Role::Scratch, "scratch")];
+const ROLES: [(Role, &str); 4] =
+    [(Role::Input, "input"), (Role::Weight, "weight"), (Role::Scratch, "scratch"), (Role::State, "state")];
 
 impl Plan {
     /// The plan as JSON, as it stands in a `.hanc` file, but for the tensors of its weights.
@@ -31,6 +32,10 @@ pub(super) fn encode(plan: &Plan, tensors: &Tensors) -> Value {
         "inputs": ports(&plan.inputs),
         "outputs": ports(&plan.outputs),
     });
+    if !plan.updates.is_empty() {
+        let update = |u: &Update| json!({"state": u.state, "from": u.from});
+        value["updates"] = plan.updates.iter().map(update).collect();
+    }
     value.sort_all_objects();
     value
 }
@@ -61,10 +66,24 @@ pub(super) fn decode(value: Value) -> Result<(Plan, Tensors), Problem> {
     let slots = object.list("slots", slot)?;
     let steps = object.list("steps", step)?;
     let (inputs, outputs) = (object.list("inputs", port)?, object.list("outputs", port)?);
+    let updates = object.optional("updates", updates)?.unwrap_or_default();
     object.end()?;
     let tensors = slots.iter().enumerate().filter_map(|(at, (_, tensor))| Some((at, tensor.clone()?))).collect();
     let slots = slots.into_iter().map(|(slot, _)| slot).collect();
-    Ok((Plan { symbols, slots, steps, inputs, outputs }, tensors))
+    Ok((Plan { symbols, slots, steps, inputs, outputs, updates }, tensors))
+}
+
+fn updates(value: Value) -> Result<Vec<Update>, Problem> {
+    let Value::Array(list) = value else { return Err(wrong("it is no list")) };
+    list.into_iter().map(update).collect()
+}
+
+fn update(value: Value) -> Result<Update, Problem> {
+    let mut object = Object::new(value)?;
+    let slot = |value: Value| index(&value);
+    let update = Update { state: object.get("state", slot)?, from: object.get("from", slot)? };
+    object.end()?;
+    Ok(update)
 }
 
 fn slot(value: Value) -> Result<(Slot, Option<String>), Problem> {
@@ -79,8 +98,8 @@ fn slot(value: Value) -> Result<(Slot, Option<String>), Problem> {
     let tensor = object.optional("tensor", text)?;
     object.end()?;
     match (role, &tensor) {
-        (Role::Weight, None) => Err(wrong("a weight has to name its tensor")),
-        (Role::Input | Role::Scratch, Some(_)) => Err(wrong("only a weight has a tensor")),
+        (Role::Weight | Role::State, None) => Err(wrong("a weight or state has to name its tensor")),
+        (Role::Input | Role::Scratch, Some(_)) => Err(wrong("only a weight or state has a tensor")),
         _ => Ok((Slot { name, role, dtype, shape }, tensor)),
     }
 }

@@ -43,7 +43,8 @@ fn model() -> Model {
     };
     let steps = vec![step("add.1", [0, 1], 4), step("mul.1", [4, 2], 5), step("add.1", [5, 3], 6)];
     let port = |name: &str, slot| vec![Port { name: name.into(), slot }];
-    let plan = Plan { symbols: vec!["N".into()], slots, steps, inputs: port("x", 0), outputs: port("y", 6) };
+    let plan =
+        Plan { symbols: vec!["N".into()], slots, steps, inputs: port("x", 0), outputs: port("y", 6), updates: vec![] };
     let weights = [(1, weight(&[1.0, 2.0, 3.0])), (2, weight(&[1.0, 2.0, 3.0])), (3, weight(&[0.5]))];
     let metadata = Metadata::from([("hanc.producer".into(), "a test, \"quoted\"".into())]);
     Model::new(plan, weights.into()).unwrap().with_metadata(metadata)
@@ -140,7 +141,7 @@ fn every_flaw_of_a_header_is_named() {
         ),
         (r#"\"tensor\":\"a\""#, r#"\"tensor\":\"z\""#, "slots[1]: there is no tensor z"),
         (r#"\"tensor\":\"a\""#, r#"\"tensor\":\"a#1\""#, "slots[1]: tensor a#1 is f32[1]"),
-        (r#",\"tensor\":\"a\""#, "", "slots[1]: a weight has to name its tensor"),
+        (r#",\"tensor\":\"a\""#, "", "slots[1]: a weight or state has to name its tensor"),
         (r#"\"role\":\"input\""#, r#"\"role\":\"in\""#, "hanc.plan.slots[0].role: in is not known"),
         (r#"[1,0]"#, r#"[1,0,0]"#, "hanc.plan.slots[0].shape[0]: a size is"),
         (r#"[1,0]"#, r#"[1,8]"#, "symbol 8"),
@@ -218,7 +219,8 @@ fn example() -> Model {
     let (inputs, outputs) = (vec![Some(0), Some(1)], vec![Some(2)]);
     let steps = vec![Step { kernel: "add.1".into(), inputs, outputs, params: Params::new(), place: "sum".into() }];
     let port = |name: &str, slot| vec![Port { name: name.into(), slot }];
-    let plan = Plan { symbols: vec!["N".into()], slots, steps, inputs: port("x", 0), outputs: port("y", 2) };
+    let plan =
+        Plan { symbols: vec!["N".into()], slots, steps, inputs: port("x", 0), outputs: port("y", 2), updates: vec![] };
     Model::new(plan, Weights::from([(1, weight(&[1.0, 2.0]))])).unwrap()
 }
 

@@ -28,6 +28,7 @@ mod nary;
 mod nonlinear;
 mod norm;
 mod norm_axes;
+mod optimiser;
 mod pool;
 mod quantise;
 mod reduce;
@@ -52,6 +53,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     norm_axes::KERNELS,
     householder::KERNELS,
     fused::KERNELS,
+    optimiser::KERNELS,
     layout::KERNELS,
     gather::KERNELS,
     fill::KERNELS,

@@ -217,7 +217,8 @@ mod tests {
         ];
         let steps = vec![step("mul.1", &[0, 1], &[Some(2)]), step("neg.1", &[2], &[Some(3)])];
         let outputs = vec![port("y", 3), port("again", 3), port("x", 0), port("w", 1)];
-        let plan = Plan { symbols: vec!["N".into()], slots, steps, inputs: vec![port("x", 0)], outputs };
+        let plan =
+            Plan { symbols: vec!["N".into()], slots, steps, inputs: vec![port("x", 0)], outputs, updates: vec![] };
         (plan, Weights::from([(1, Weight(Arc::new(3f32.to_le_bytes())))]))
     }
 

@@ -209,9 +209,8 @@ impl Trial {
     /// Operands whose memory the first result may have.
     fn reusable(&self) -> impl Iterator<Item = usize> + '_ {
         let list = match self.cpu().reuse {
-            Reuse::Memory(list) => list,
             Reuse::Elements => &[0],
-            Reuse::Nothing => &[],
+            other => other.operands(0),
         };
         let like = |i: &&usize| {
             let (operand, result) = (self.operands.get(**i)?.as_ref()?, self.results.first()?.as_ref()?);
