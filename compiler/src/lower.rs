@@ -147,14 +147,31 @@ pub struct Lowered {
     pub weights: Weights,
 }
 
+/// An input of a graph that the session keeps from run to run.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The input.
+    pub value: ValueId,
+    /// What it becomes when a run ends; it stays what it is without.
+    pub becomes: Option<ValueId>,
+    /// What it is at first.
+    pub initial: Constant,
+}
+
 /// Lowers an inferred graph. `taps` are further values to hand out, under their names.
 pub fn lower(graph: &Graph, taps: &[ValueId]) -> Result<Lowered, LowerError> {
-    Builder::new(graph, taps).run()
+    Builder::new(graph, taps, &[]).run()
+}
+
+/// Lowers an inferred graph some of whose inputs are states.
+pub fn lower_with(graph: &Graph, kept: &[Kept]) -> Result<Lowered, LowerError> {
+    Builder::new(graph, &[], kept).run()
 }
 
 struct Builder<'a> {
     graph: &'a Graph,
     taps: &'a [ValueId],
+    kept: BTreeMap<ValueId, &'a Kept>,
     /// Values that a call or the caller reads. Shape arithmetic that nothing but shapes depends on is not among them.
     read: BTreeSet<ValueId>,
     /// The calls of nodes whose results are read.
@@ -165,11 +182,13 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(graph: &'a Graph, taps: &'a [ValueId]) -> Self {
+    fn new(graph: &'a Graph, taps: &'a [ValueId], kept: &'a [Kept]) -> Self {
+        let becomes = kept.iter().filter_map(|kept| kept.becomes);
         Builder {
             graph,
             taps,
-            read: graph.outputs().iter().chain(taps).copied().collect(),
+            kept: kept.iter().map(|kept| (kept.value, kept)).collect(),
+            read: graph.outputs().iter().chain(taps).copied().chain(becomes).collect(),
             calls: BTreeMap::new(),
             slots: BTreeMap::new(),
             plan: Plan::default(),
@@ -185,7 +204,9 @@ impl<'a> Builder<'a> {
         })?;
         for &id in self.graph.inputs() {
             let port = self.port(id).map_err(|message| self.value_error(id, message))?;
-            self.plan.inputs.push(port);
+            if !self.kept.contains_key(&id) {
+                self.plan.inputs.push(port);
+            }
         }
         for &id in order.iter().rev() {
             self.choose(id).map_err(|message| self.node_error(id, message))?;
@@ -196,6 +217,12 @@ impl<'a> Builder<'a> {
         for &id in self.graph.outputs().iter().chain(self.taps) {
             let port = self.port(id).map_err(|message| self.value_error(id, message))?;
             self.plan.outputs.push(port);
+        }
+        let updates: Vec<_> = self.kept.values().filter_map(|kept| Some((kept.value, kept.becomes?))).collect();
+        for (value, becomes) in updates.into_iter().filter(|(value, becomes)| value != becomes) {
+            let slot = |this: &mut Self, id| this.slot(id).map_err(|message| this.value_error(id, message));
+            let update = plan::Update { state: slot(&mut self, value)?, from: slot(&mut self, becomes)? };
+            self.plan.updates.push(update);
         }
         Ok(Lowered { plan: self.plan, weights: self.weights })
     }
@@ -276,8 +303,10 @@ impl<'a> Builder<'a> {
         let value = self.graph.value(id);
         let dtype = value.dtype.ok_or("its element type is not known")?;
         let shape = self.extents(dtype, value.shape.as_ref().ok_or("its rank is not known")?)?;
-        let weight = self.weight(id, dtype);
+        let kept = self.kept.get(&id).map(|kept| Weight(Arc::new(kept.initial.bytes.clone())));
+        let weight = kept.or_else(|| self.weight(id, dtype));
         let role = match (&value.source, &weight) {
+            (Source::Input, Some(_)) => Role::State,
             (_, Some(_)) => Role::Weight,
             (Source::Input, _) => Role::Input,
             _ => Role::Scratch,
@@ -323,7 +352,7 @@ impl<'a> Builder<'a> {
         if let Some(at) = self.plan.symbols.iter().position(|s| s == name) {
             return Ok(at);
         }
-        if self.plan.inputs.len() == self.graph.inputs().len() {
+        if self.plan.inputs.len() + self.kept.len() >= self.graph.inputs().len() {
             return Err("a size depends on the elements of a tensor, which have to be constant".into());
         }
         self.plan.symbols.push(name.to_owned());

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::HanStack;
 use super::region;
 use super::trace;
+use crate::ir::ValueId;
 use crate::view::{Atom, CoreId, Curve, Linear, Vector, View, What, activation};
 
 /// The products that are the v·x of a layer.
@@ -36,8 +37,12 @@ pub(crate) struct Layer {
     pub width: usize,
     /// A vector in the direction of v.
     pub direction: Vec<f64>,
+    /// Constants, or what is computed from them, that the layer reads as multiples of v.
+    pub vectors: Vec<ValueId>,
     /// b, if the layer has one and it is known.
     pub bias: Option<Vec<f64>>,
+    /// The constant, or what is computed from one, that is b or −b.
+    pub shift: Option<ValueId>,
     /// Whether the absolute value is taken.
     pub abs: bool,
     /// Whether the layer is this function up to rounding in single precision.
@@ -76,20 +81,21 @@ pub(crate) fn layers<'a>(view: &'a View<'_>) -> impl Iterator<Item = Layer> + 'a
 
 /// The layer whose reflection is this core, with its bias and absolute value.
 fn layer(view: &View<'_>, id: CoreId) -> Option<Layer> {
-    let Reflection { input, over, direction, exact } = reflection(view, id)?;
+    let Reflection { input, over, direction, vectors, exact } = reflection(view, id)?;
     let (width, core) = (direction.len(), view.core(id));
     if let What::Reflection { abs, .. } = core.what {
         let bias = operand(view, id, 2);
+        let shift = core.node.and_then(|node| view.graph.node(node).input(2));
         let exact = exact && (bias.is_some() || core.node.is_none_or(|node| view.graph.node(node).input(2).is_none()));
-        return Some(Layer { input, output: id, over, width, direction, bias, abs, exact });
+        return Some(Layer { input, output: id, over, width, direction, vectors, bias, shift, abs, exact });
     }
-    let shift = |user: &CoreId| match &view.core(*user).what {
-        What::Shift(v) if view.atoms.same(&v.along, &over) => Some(shift(view, *user, v)),
+    let added = |user: &CoreId| match &view.core(*user).what {
+        What::Shift(v) if view.atoms.same(&v.along, &over) => Some((shift(view, *user, v), v.constant)),
         _ => None,
     };
-    let (biased, bias) = match view.users(id) {
-        [user] if shift(user).is_some() => (*user, shift(user).flatten()),
-        _ => (id, None),
+    let (biased, bias, shift) = match view.users(id) {
+        [user] if added(user).is_some() => (*user, added(user).and_then(|a| a.0), added(user).map(|a| a.1)),
+        _ => (id, None, None),
     };
     let is_abs = |user: &&CoreId| matches!(&view.core(**user).what, What::Map { base, curve } if *base == biased && activation(curve) == "abs");
     let absolute = view.users(biased).iter().find(is_abs).copied();
@@ -98,7 +104,7 @@ fn layer(view: &View<'_>, id: CoreId) -> Option<Layer> {
     let exact = exact
         && (biased == id || bias.is_some())
         && absolute.is_none_or(|id| matches!(&view.core(id).what, What::Map { curve, .. } if sharp(curve)));
-    Some(Layer { input, output, over, width, direction, bias, abs: absolute.is_some(), exact })
+    Some(Layer { input, output, over, width, direction, vectors, bias, shift, abs: absolute.is_some(), exact })
 }
 
 /// The elements of operand `i` of a core's node.
@@ -121,6 +127,7 @@ struct Reflection {
     input: CoreId,
     over: Vec<Atom>,
     direction: Vec<f64>,
+    vectors: Vec<ValueId>,
     exact: bool,
 }
 
@@ -133,7 +140,8 @@ fn reflection(view: &View<'_>, id: CoreId) -> Option<Reflection> {
             let known = operand(view, id, 1).filter(|u| u.len() == width);
             let exact = known.is_some();
             let direction = known.unwrap_or_else(|| vec![0.0; width]);
-            return Some(Reflection { input: *x, over: over.clone(), direction, exact });
+            let vectors = core.node.and_then(|node| view.graph.node(node).input(1)).into_iter().collect();
+            return Some(Reflection { input: *x, over: over.clone(), direction, vectors, exact });
         }
         (What::Binary { op }, &[a, b]) if op == "Sub" => (1.0, [a, b]),
         (What::Binary { op }, &[a, b]) if op == "Add" => (-1.0, [a, b]),
@@ -145,25 +153,35 @@ fn reflection(view: &View<'_>, id: CoreId) -> Option<Reflection> {
 
 /// x less `part` (times `sign`), where `part` is 2 v (v·x).
 fn reflects(view: &View<'_>, x: CoreId, part: CoreId, sign: f64) -> Option<Reflection> {
-    let (mut at, mut factor, mut spread) = (part, sign, None);
+    let (mut at, mut factor, mut spread, mut vectors) = (part, sign, None, Vec::new());
     let dot = loop {
         match &view.core(at).what {
             What::Map { curve, .. } => factor *= curve.factor()?,
-            What::Scale(v) if !v.inverse => spread = product(spread, vector(view, v)?),
-            What::Spread(v) => spread = product(spread, vector(view, v)?),
-            What::Linear(l) if l.widths.0 == 1 && l.bias.is_none() => spread = product(spread, weights(view, l)?),
+            What::Scale(v) if !v.inverse => {
+                spread = product(spread, vector(view, v)?);
+                vectors.push(v.constant);
+            }
+            What::Spread(v) => {
+                spread = product(spread, vector(view, v)?);
+                vectors.push(v.constant);
+            }
+            What::Linear(l) if l.widths.0 == 1 && l.bias.is_none() => {
+                spread = product(spread, weights(view, l)?);
+                vectors.push(l.weight);
+            }
             _ => break dot(view, at, x)?,
         }
         at = trace::source(view, at)?;
     };
-    let (over, direction) = dot;
+    let (over, direction, along) = dot;
+    vectors.insert(0, along);
     let (norm, spread) = (direction.iter().map(|d| d * d).sum::<f64>(), spread?);
     let close = |(w, d): (&f64, &f64)| (factor * w * norm - 2.0 * d).abs() <= 0.02 * (d.abs() + 0.05 * norm.sqrt());
     if spread.len() != direction.len() || !spread.iter().zip(&direction).all(close) {
         return None;
     }
     let gap = spread.iter().zip(&direction).map(|(w, d)| (factor * w * norm - 2.0 * d).powi(2)).sum::<f64>();
-    Some(Reflection { input: x, over, direction, exact: gap.sqrt() <= EXACT * norm.sqrt() })
+    Some(Reflection { input: x, over, direction, vectors, exact: gap.sqrt() <= EXACT * norm.sqrt() })
 }
 
 /// How far from a reflection, as a matrix, a layer may be for its vector to be taken as v times its length: the rounding
@@ -179,17 +197,17 @@ fn product(a: Option<Vec<f64>>, b: Vec<f64>) -> Option<Vec<f64>> {
     }
 }
 
-/// v·x: a product with one row of weights, or the sum of an element-wise one. The atoms of x and v.
-fn dot(view: &View<'_>, at: CoreId, x: CoreId) -> Option<(Vec<Atom>, Vec<f64>)> {
+/// v·x: a product with one row of weights, or the sum of an element-wise one. The atoms of x, v, and where v stands.
+fn dot(view: &View<'_>, at: CoreId, x: CoreId) -> Option<(Vec<Atom>, Vec<f64>, ValueId)> {
     let core = view.core(at);
     let read = *core.reads.first()?;
     match &core.what {
         What::Linear(l) if l.widths.1 == 1 && l.bias.is_none() && read == x => {
-            Some((l.over.clone(), weights(view, l)?))
+            Some((l.over.clone(), weights(view, l)?, l.weight))
         }
         What::Reduce { op, over } if op == "ReduceSum" => match &view.core(read).what {
             What::Scale(v) if !v.inverse && view.atoms.same(&v.along, over) && view.core(read).reads == [x] => {
-                Some((over.clone(), vector(view, v)?))
+                Some((over.clone(), vector(view, v)?, v.constant))
             }
             _ => None,
         },

@@ -10,7 +10,7 @@ mod tests;
 mod trained;
 
 pub use macs::{macs, node_macs};
-pub use trained::parameters;
+pub use trained::{Trained, parameters, trained};
 
 /// Trained elements of one Han layer: a reflection vector and a bias.
 pub fn han_parameters(width: usize) -> u64 {

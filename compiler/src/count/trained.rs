@@ -16,18 +16,36 @@ use crate::ir::{Attr, Constant, Graph, Node, NodeId, ValueId};
 /// since exporters merge parameters that happen to be equal in this way; a tensor that several nodes read counts once.
 /// A Han layer counts as two vectors however often its reflection vector is stored.
 pub fn parameters(graph: &Graph, han: &[HanStack]) -> u64 {
-    let fixed = fixed(graph);
-    let leaves = graph.values().filter(|(id, _)| fixed[id.index()]).filter_map(|(id, _)| Some((id, leaf(graph, id)?)));
     let mut stored = vec![0u64; han.len()];
     let mut sum = 0u64;
-    for (id, constant) in leaves {
-        let Some(user) = trained_by(graph, &fixed, id, constant) else { continue };
+    for Trained { constant, user, .. } in trained(graph) {
         let stack = han.iter().position(|stack| stack.nodes.contains(&user));
         let count = stack.and_then(|i| stored.get_mut(i)).unwrap_or(&mut sum);
         *count = count.saturating_add(constant.len() as u64);
     }
     let most = han.iter().map(|stack| han_parameters(stack.width).saturating_mul(stack.layers as u64));
     stored.into_iter().zip(most).fold(sum, |sum, (stored, most)| sum.saturating_add(stored.min(most)))
+}
+
+/// A tensor that training would change.
+pub struct Trained<'g> {
+    /// The value that holds it: an initializer, the result of a Constant node, or an Identity of one of these.
+    pub value: ValueId,
+    /// Its elements.
+    pub constant: &'g Constant,
+    /// The first node found that it is a weight of.
+    pub user: NodeId,
+}
+
+/// The tensors that training would change; see [`parameters`].
+pub fn trained(graph: &Graph) -> Vec<Trained<'_>> {
+    let fixed = fixed(graph);
+    let leaves = graph.values().filter(|(id, _)| fixed[id.index()]);
+    let found = leaves.filter_map(|(value, _)| {
+        let constant = leaf(graph, value)?;
+        Some(Trained { value, constant, user: trained_by(graph, &fixed, value, constant)? })
+    });
+    found.collect()
 }
 
 /// The elements of a constant, or of a Constant node's result.

@@ -86,6 +86,52 @@ impl Graph {
         id
     }
 
+    /// Makes a value an input of the graph from now on, name, type and users unchanged.
+    pub fn make_input(&mut self, value: ValueId) {
+        self.detach(value);
+        self.values[value.index()].source = Source::Input;
+        self.inputs.push(value);
+    }
+
+    /// Adds the nodes and constants of another graph whose inputs are these values; returns its outputs. Names that are
+    /// taken get others.
+    pub fn append(&mut self, other: &Graph, inputs: &[ValueId]) -> Result<Vec<ValueId>, super::CycleError> {
+        let mut place: BTreeMap<ValueId, ValueId> = other.inputs.iter().copied().zip(inputs.iter().copied()).collect();
+        for id in other.order()? {
+            let node = other.node(id).clone();
+            let inputs = node.inputs.iter().map(|v| v.map(|v| self.adopt(other, v, &mut place))).collect();
+            let outputs = node.outputs.iter().map(|v| v.map(|v| self.adopt(other, v, &mut place))).collect();
+            let new = NewNode {
+                domain: node.domain.to_string(),
+                op_type: node.op_type.to_string(),
+                name: node.name.to_string(),
+                inputs,
+                attrs: node.attrs.clone(),
+                version: Some(other.version(&node)),
+                ..NewNode::default()
+            };
+            self.add_node_making(new, outputs);
+        }
+        Ok(other.outputs.iter().map(|v| self.adopt(other, *v, &mut place)).collect())
+    }
+
+    /// The value that stands for one of another graph.
+    fn adopt(&mut self, other: &Graph, id: ValueId, place: &mut BTreeMap<ValueId, ValueId>) -> ValueId {
+        if let Some(&own) = place.get(&id) {
+            return own;
+        }
+        let value = other.value(id);
+        let name = if self.find(&value.name).is_some() { "" } else { &value.name };
+        let own = match &value.source {
+            Source::Constant(constant) => self.add_constant(name, Constant { origin: None, ..constant.clone() }),
+            _ => self.add_pending(name),
+        };
+        self.set_type(own, value.dtype, value.shape.clone());
+        self.set_content(own, value.content.clone());
+        place.insert(id, own);
+        own
+    }
+
     /// Adds a value that is there without a node, though its elements are not known: a sparse initializer.
     pub fn add_given(&mut self, name: &str, dtype: Option<DType>, shape: Option<Shape>) -> ValueId {
         let id = self.add_value(name, Source::Input);

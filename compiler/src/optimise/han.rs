@@ -10,6 +10,27 @@ use crate::ir::{Attr, Graph, NewNode, ValueId};
 use crate::op::HAN_DOMAIN;
 use crate::view::{Atom, CoreId, Layout, View};
 
+/// A stack that was made, with where the numbers of its layers come from.
+pub struct Made {
+    /// The operand that holds the vectors of all layers in a row.
+    pub u: ValueId,
+    /// The operand that holds their biases.
+    pub b: ValueId,
+    /// Each layer in turn.
+    pub layers: Vec<Numbers>,
+}
+
+/// Where the numbers of a layer come from.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// How many elements v and b have.
+    pub width: usize,
+    /// Constants, or what is computed from them, that the layer reads as multiples of v.
+    pub vectors: Vec<ValueId>,
+    /// The constant, or what is computed from one, that is b or −b.
+    pub shift: Option<ValueId>,
+}
+
 /// A stack to make, and the value that it makes.
 struct Stack {
     input: ValueId,
@@ -20,19 +41,22 @@ struct Stack {
     abs: Vec<i64>,
     u: Vec<f64>,
     b: Vec<f64>,
+    layers: Vec<Numbers>,
 }
 
 /// Replaces every run of layers by one node.
 pub(super) fn run(graph: &mut Graph) -> Result<(), OptimiseError> {
+    gather(graph).map(drop)
+}
+
+/// Replaces every run of layers by one node; says where the numbers of each come from.
+pub fn gather(graph: &mut Graph) -> Result<Vec<Made>, OptimiseError> {
     let found = {
         let view = View::new(graph)?;
         let layers: Vec<Layer> = layers(&view).filter(|layer| layer.exact).collect();
         runs(&view, &layers).into_iter().flat_map(|run| stacks(&view, run)).collect::<Vec<_>>()
     };
-    for stack in found {
-        build(graph, &stack);
-    }
-    Ok(())
+    Ok(found.into_iter().filter_map(|stack| build(graph, stack)).collect())
 }
 
 /// The layers in rows: each layer but the last of a row is read by the next one only.
@@ -85,7 +109,8 @@ fn stack(view: &View<'_>, layers: &[&Layer]) -> Option<Stack> {
     let abs = layers.iter().map(|layer| i64::from(layer.abs)).collect();
     let u = layers.iter().flat_map(|layer| layer.direction.clone()).collect();
     let b = layers.iter().flat_map(|layer| layer.bias.clone().unwrap_or_else(|| vec![0.0; layer.width])).collect();
-    Some(Stack { input, output, perm, axes, abs, u, b })
+    let numbers = |l: &&Layer| Numbers { width: l.width, vectors: l.vectors.clone(), shift: l.shift };
+    Some(Stack { input, output, perm, axes, abs, u, b, layers: layers.iter().map(numbers).collect() })
 }
 
 /// The axis of a layout that holds exactly these atoms, counted from the end.
@@ -137,7 +162,7 @@ fn is_moved(view: &View<'_>, core: CoreId, value: ValueId) -> bool {
     !graph.is_output(value) && !graph.users(value).is_empty() && graph.users(value).iter().all(moves)
 }
 
-fn build(graph: &mut Graph, stack: &Stack) -> Option<()> {
+fn build(graph: &mut Graph, stack: Stack) -> Option<Made> {
     let (dtype, near) = (graph.value(stack.output).dtype?, graph.producer(stack.output)?.0);
     let u = constant(graph, dtype, &[stack.u.len()], &stack.u)?;
     let b = constant(graph, dtype, &[stack.b.len()], &stack.b)?;
@@ -150,7 +175,7 @@ fn build(graph: &mut Graph, stack: &Stack) -> Option<()> {
             put(graph, stack.output, transpose(made, perm))
         }
     };
-    Some(())
+    Some(Made { u, b, layers: stack.layers })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::specialise::{SpecialiseError, specialise};
 mod attention;
 mod canonical;
 mod fuse;
-mod han;
+pub mod han;
 pub mod layout;
 mod movement;
 mod rewrite;
@@ -79,12 +79,31 @@ pub fn optimise(
         None => graph.clone(),
     };
     for stage in STAGES {
-        (stage.run)(&mut graph)?;
-        infer::infer(&mut graph)?;
-        verify(&graph).map_err(|error| OptimiseError::Verify { stage: stage.name, error })?;
+        apply(stage, &mut graph)?;
         seen(stage.name, &graph);
     }
     Ok(graph)
+}
+
+fn apply(stage: &Stage, graph: &mut Graph) -> Result<(), OptimiseError> {
+    (stage.run)(graph)?;
+    infer::infer(graph)?;
+    verify(graph).map_err(|error| OptimiseError::Verify { stage: stage.name, error })
+}
+
+/// The stages ahead of gradients: a gradient rule is there for everything that they make.
+const AHEAD: &[&str] = &["fold", "canonicalise", "layout", "tidy"];
+/// The stages behind gradients.
+const BEHIND: &[&str] = &["fold", "fuse", "tidy"];
+
+/// Rewrites a graph whose parameters are inputs, ahead of taking its gradients.
+pub fn for_training(graph: &mut Graph) -> Result<(), OptimiseError> {
+    STAGES.iter().filter(|stage| AHEAD.contains(&stage.name)).try_for_each(|stage| apply(stage, graph))
+}
+
+/// Rewrites a graph that holds gradients.
+pub fn with_gradients(graph: &mut Graph) -> Result<(), OptimiseError> {
+    STAGES.iter().filter(|stage| BEHIND.contains(&stage.name)).try_for_each(|stage| apply(stage, graph))
 }
 
 fn inline(graph: &mut Graph) -> Result<(), OptimiseError> {
