@@ -25,4 +25,5 @@ pub mod peer;
 pub mod samples;
 pub mod specialise;
 pub mod tensors;
+pub mod train;
 pub mod view;

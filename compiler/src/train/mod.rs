@@ -1,0 +1,9 @@
+//! Training: recipes, schedules, and runs that can be interrupted at any moment and resumed to the same bits.
+
+pub mod recipe;
+pub mod run;
+pub mod schedule;
+
+pub use recipe::Recipe;
+pub use run::{Options, Summary, Task, TrainError, run};
+pub use schedule::Schedule;
