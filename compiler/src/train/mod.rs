@@ -3,6 +3,12 @@
 pub mod network;
 pub mod objective;
 pub mod optimiser;
+pub mod recipe;
+pub mod run;
+pub mod schedule;
 pub mod trainer;
 
+pub use recipe::Recipe;
+pub use run::{Options, Summary, Task, TrainError, run};
+pub use schedule::Schedule;
 pub use trainer::{Settings, StepError, Trainer};
