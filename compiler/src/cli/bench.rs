@@ -10,7 +10,7 @@ use hanc_runtime::cpu::Isa;
 use hanc_runtime::{Model, Options, Session, Tensor, View};
 use serde_json::{Value, json};
 
-use super::data::{self, Takes};
+use super::inputs::{self, Takes};
 use super::{Outcome, compiled, model, text, ui::Ui};
 use crate::bench::{Contest, Contestant, Figures, Roof, Runner, measure, roof, serve};
 use crate::compile::{self, compile};
@@ -95,7 +95,7 @@ impl Bench {
         let made = made.map_err(|e| Failure::at(&*loaded.name, &e))?;
         let model = Model::new(made.plan, made.weights).map_err(|e| Failure::at(&*loaded.name, &e))?;
         save(&model, plan)?;
-        let mut inputs = data::read(&Takes::from(&loaded.graph), &self.input)?;
+        let mut inputs = inputs::read(&Takes::from(&loaded.graph), &self.input)?;
         let samples = Samples { seed: ui.seed(), batch: self.batch, sizes: Vec::new() };
         let drawn = samples.draw(&loaded.graph, &inputs, 0);
         let drawn = drawn.map_err(|message| Failure::new("E608", &*loaded.name, message))?;
@@ -107,7 +107,7 @@ impl Bench {
     /// Given inputs; numbers of the pattern 0, 1/8, 2/8 … for the rest.
     fn inputs_of_plan(&self, model: &Model) -> Result<Named, Failure> {
         let plan = model.plan();
-        let mut inputs = data::read(&Takes::from(plan), &self.input)?;
+        let mut inputs = inputs::read(&Takes::from(plan), &self.input)?;
         for port in &plan.inputs {
             if inputs.iter().any(|(name, _)| *name == port.name) {
                 continue;

@@ -18,8 +18,9 @@ mod compile;
 mod compiled;
 mod completions;
 mod convert;
-mod data;
+
 mod explain;
+mod inputs;
 mod inspect;
 mod model;
 mod run;

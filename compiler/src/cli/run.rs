@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use hanc_runtime::{Model, Options, Session, reference};
 use serde_json::json;
 
-use super::data::{self, Takes};
+use super::inputs::{self, Takes};
 use super::{Outcome, compiled, model, text, ui::Ui};
 use crate::compile;
 use crate::error::Failure;
@@ -92,7 +92,7 @@ impl Run {
 
     /// The inputs that are given; a model that takes some gets some.
     fn inputs(&self, takes: &Takes) -> Result<Named, Failure> {
-        let inputs = data::read(takes, &self.input)?;
+        let inputs = inputs::read(takes, &self.input)?;
         if inputs.is_empty() && takes.names().next().is_some() {
             return Err(no_inputs(&self.model, takes, &self.output));
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::model::{self, Loaded};
 use super::run::Digits;
-use super::{Outcome, data, text, ui::Ui};
+use super::{Outcome, inputs, text, ui::Ui};
 use crate::compare::{self, Difference, First, Tolerance};
 use crate::error::{Failure, exit};
 use crate::execute::{Precision, execute, made};
@@ -108,7 +108,7 @@ impl Verify {
 
     /// Given inputs, and random ones for the rest.
     fn inputs(&self, model: &Loaded, samples: &Samples, sample: u64, ui: &Ui) -> Result<Named, Failure> {
-        let mut inputs = data::read(&(&model.graph).into(), &self.input)?;
+        let mut inputs = inputs::read(&(&model.graph).into(), &self.input)?;
         let drawn = samples.draw(&model.graph, &inputs, sample);
         for (name, tensor, range) in drawn.map_err(|message| Failure::new("E608", &*model.name, message))? {
             let what = match range {

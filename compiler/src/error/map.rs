@@ -1,5 +1,6 @@
 //! From the errors of the modules to the rows of the table.
 
+use hanc_data::array::ArrayError;
 use hanc_runtime::file::{Excess, OpenError, Problem, SaveError};
 use hanc_runtime::reference::RunError;
 
@@ -22,9 +23,9 @@ use crate::tensors::TensorError;
 impl Coded for TensorError {
     fn code(&self) -> &'static str {
         match self {
-            TensorError::Read { .. } => "E103",
-            TensorError::Malformed { .. } | TensorError::Type { .. } => "E106",
-            TensorError::TooLarge { .. } => "E701",
+            TensorError::Read(ArrayError::Read { .. }) => "E103",
+            TensorError::Read(ArrayError::Malformed { .. } | ArrayError::Type { .. }) => "E106",
+            TensorError::Read(ArrayError::TooLarge { .. }) => "E701",
             TensorError::Write { .. } => "E104",
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+use hanc_data::array::ArrayError;
 use hanc_runtime::PlanError;
 use hanc_runtime::file::{Excess, OpenError, Problem, SaveError};
 use hanc_runtime::reference::RunError;
@@ -76,10 +77,10 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     all.push(Box::new(hanc_models::Error::Repeated { model: "x", option: "y" }));
     all.push(Box::new(hanc_models::Error::TooLarge { model: "x", parameters: 1, limit: 0 }));
     all.push(Box::new(hanc_models::Error::Write { path: path(), source: io() }));
-    all.push(Box::new(TensorError::Read { path: path(), source: io() }));
-    all.push(Box::new(TensorError::Malformed { path: path(), message: s() }));
-    all.push(Box::new(TensorError::Type { path: path(), array: s(), descr: s() }));
-    all.push(Box::new(TensorError::TooLarge { path: path(), array: s(), needed: 1, limit: 0 }));
+    all.push(Box::new(TensorError::Read(ArrayError::Read { path: path(), source: io() })));
+    all.push(Box::new(TensorError::Read(ArrayError::Malformed { path: path(), message: s() })));
+    all.push(Box::new(TensorError::Read(ArrayError::Type { path: path(), array: s(), descr: s() })));
+    all.push(Box::new(TensorError::Read(ArrayError::TooLarge { path: path(), array: s(), needed: 1, limit: 0 })));
     all.push(Box::new(TensorError::Write { path: path(), source: io() }));
     all.push(Box::new(hanc_proto::Error::Io { path: path(), action: "open", source: io() }));
     all.push(Box::new(hanc_proto::Error::Io { path: path(), action: "write", source: io() }));

@@ -3,30 +3,27 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use hanc_runtime::tensor::elements;
-use hanc_runtime::{DType, Tensor};
-
-use super::{TensorError, malformed};
+use crate::array::{Array, ArrayError, Element};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Longest header that is read: NumPy itself warns past 10 000 bytes.
 const HEADER_LIMIT: u32 = 1 << 16;
 
 /// (NumPy's kind and size, type)
-const TYPES: [(&str, DType); 13] = [
-    ("f4", DType::F32),
-    ("f8", DType::F64),
-    ("f2", DType::F16),
-    ("i1", DType::I8),
-    ("i2", DType::I16),
-    ("i4", DType::I32),
-    ("i8", DType::I64),
-    ("u1", DType::U8),
-    ("u2", DType::U16),
-    ("u4", DType::U32),
-    ("u8", DType::U64),
-    ("b1", DType::Bool),
-    ("?", DType::Bool),
+const TYPES: [(&str, Element); 13] = [
+    ("f4", Element::F32),
+    ("f8", Element::F64),
+    ("f2", Element::F16),
+    ("i1", Element::I8),
+    ("i2", Element::I16),
+    ("i4", Element::I32),
+    ("i8", Element::I64),
+    ("u1", Element::U8),
+    ("u2", Element::U16),
+    ("u4", Element::U32),
+    ("u8", Element::U64),
+    ("b1", Element::Bool),
+    ("?", Element::Bool),
 ];
 
 #[derive(Debug, PartialEq)]
@@ -37,33 +34,31 @@ struct Header {
 }
 
 /// Reads one array; `name` is for messages.
-pub(super) fn read(mut from: impl Read, name: &str, path: &Path, limit: usize) -> Result<Tensor, TensorError> {
-    let text = header_text(&mut from).map_err(|e| malformed(path, format!("{name} is no NumPy array: {e}")))?;
-    let header =
-        parse(&text).ok_or_else(|| malformed(path, format!("the header of {name} is not readable: {text}")))?;
-    let dtype = dtype(&header.descr).ok_or_else(|| TensorError::Type {
+pub(crate) fn read(mut from: impl Read, name: &str, path: &Path, limit: usize) -> Result<Array, ArrayError> {
+    let malformed = |message| ArrayError::Malformed { path: path.to_owned(), message };
+    let text = header_text(&mut from).map_err(|e| malformed(format!("{name} is no NumPy array: {e}")))?;
+    let header = parse(&text).ok_or_else(|| malformed(format!("the header of {name} is not readable: {text}")))?;
+    let element = element(&header.descr).ok_or_else(|| ArrayError::Type {
         path: path.to_owned(),
         array: name.to_owned(),
         descr: header.descr.clone(),
     })?;
-    let needed = elements(&header.shape).and_then(|n| dtype.bytes_of(n)).unwrap_or(usize::MAX);
+    let needed = Array::count(&header.shape).and_then(|n| n.checked_mul(element.width())).unwrap_or(usize::MAX);
     if needed > limit {
-        return Err(TensorError::TooLarge { path: path.to_owned(), array: name.to_owned(), needed, limit });
+        return Err(ArrayError::TooLarge { path: path.to_owned(), array: name.to_owned(), needed, limit });
     }
-    let bytes =
-        body(from, needed).map_err(|e| malformed(path, format!("{name} {:?} is cut off: {e}", header.shape)))?;
-    let bytes = native(bytes, &header, dtype);
-    Tensor::new(dtype, &header.shape, bytes).map_err(|e| malformed(path, e.to_string()))
+    let bytes = body(from, needed).map_err(|e| malformed(format!("{name} {:?} is cut off: {e}", header.shape)))?;
+    let bytes = native(bytes, &header, element.width());
+    Ok(Array { element, shape: header.shape, bytes })
 }
 
-/// Writes one array in format 1.0, or 2.0 where the header is long.
-pub(super) fn write(mut to: impl Write, tensor: &Tensor) -> io::Result<()> {
-    let (dtype, bytes) = super::numpy(tensor)?;
-    let row = TYPES.iter().find(|row| row.1 == dtype).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("NumPy has no counterpart of the type {dtype}"))
+/// Writes one array in NumPy's format 1.0. NumPy has no `bf16`: it is refused.
+pub fn write(mut to: impl Write, array: &Array) -> io::Result<()> {
+    let row = TYPES.iter().find(|row| row.1 == array.element).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("NumPy has no counterpart of the type {:?}", array.element))
     })?;
     let order = if row.0.ends_with('1') { '|' } else { '<' };
-    let sizes: Vec<_> = tensor.shape().iter().map(usize::to_string).collect();
+    let sizes: Vec<_> = array.shape.iter().map(usize::to_string).collect();
     let comma = if sizes.len() == 1 { "," } else { "" };
     let sizes = sizes.join(", ");
     let dictionary = format!("{{'descr': '{order}{}', 'fortran_order': False, 'shape': ({sizes}{comma}), }}", row.0);
@@ -73,7 +68,7 @@ pub(super) fn write(mut to: impl Write, tensor: &Tensor) -> io::Result<()> {
     to.write_all(&[1, 0])?;
     to.write_all(&length.to_le_bytes())?;
     writeln!(to, "{dictionary:<width$}", width = padded - 1)?;
-    to.write_all(&bytes)
+    to.write_all(&array.bytes)
 }
 
 fn header_text(from: &mut impl Read) -> io::Result<String> {
@@ -119,7 +114,7 @@ fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     Some(rest.trim_start().strip_prefix(':')?.trim_start())
 }
 
-fn dtype(descr: &str) -> Option<DType> {
+fn element(descr: &str) -> Option<Element> {
     let kind = descr.trim_start_matches(['<', '>', '|', '=']);
     TYPES.iter().find(|row| row.0 == kind).map(|row| row.1)
 }
@@ -136,8 +131,7 @@ fn body(from: impl Read, needed: usize) -> io::Result<Vec<u8>> {
 }
 
 /// Little endian and row-major.
-fn native(mut bytes: Vec<u8>, header: &Header, dtype: DType) -> Vec<u8> {
-    let width = dtype.bytes_of(1).unwrap_or(1);
+fn native(mut bytes: Vec<u8>, header: &Header, width: usize) -> Vec<u8> {
     if header.descr.starts_with('>') {
         bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
     }
@@ -176,15 +170,15 @@ mod tests {
         bytes
     }
 
-    fn load(header: &str, body: &[u8]) -> Result<Tensor, TensorError> {
+    fn load(header: &str, body: &[u8]) -> Result<Array, ArrayError> {
         read(array(header, body).as_slice(), "x", Path::new("x.npy"), 1 << 20)
     }
 
     #[test]
     fn fortran_order_and_big_endian_are_turned() {
-        let tensor =
+        let array =
             load("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n", &[0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6]);
-        assert_eq!(tensor.unwrap().to_f64().unwrap(), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
+        assert_eq!(array.unwrap().to_f32(), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
     }
 
     #[test]
@@ -207,7 +201,7 @@ mod tests {
 
     #[test]
     fn scalars_and_empty_arrays_have_their_shapes() {
-        assert!(load("{'descr': '<f4', 'fortran_order': False, 'shape': ()}", &[0; 4]).unwrap().shape().is_empty());
-        assert_eq!(load("{'shape': (0, 3), 'fortran_order': True, 'descr': \"<f4\"}", &[]).unwrap().shape(), [0, 3]);
+        assert!(load("{'descr': '<f4', 'fortran_order': False, 'shape': ()}", &[0; 4]).unwrap().shape.is_empty());
+        assert_eq!(load("{'shape': (0, 3), 'fortran_order': True, 'descr': \"<f4\"}", &[]).unwrap().shape, [0, 3]);
     }
 }
