@@ -6,6 +6,8 @@ pub mod optimiser;
 pub mod recipe;
 pub mod run;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 pub mod trainer;
 
 pub use recipe::Recipe;

@@ -7,6 +7,11 @@ use crate::lower::Kept;
 use crate::op::HAN_DOMAIN;
 use hanc_runtime::DType;
 
+/// The input `f32[3]` of a step: the learning rate, the number of the step from 1, whether parameters change.
+pub const HYPER: &str = "hanc.hyper";
+/// The input `f32[1]` of a step where gradients of several batches are averaged: whether this is the first of them.
+pub const FRESH: &str = "hanc.fresh";
+
 /// How parameters change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Optimiser {
@@ -47,8 +52,6 @@ pub struct Group {
 pub struct Control {
     /// `f32[3]`: the learning rate, the number of the step from 1, whether parameters change.
     pub hyper: ValueId,
-    /// `f32[1]`: whether this is the first of the batches whose gradients are averaged.
-    pub fresh: ValueId,
     /// The sum of the squares of each gradient.
     pub squares: ValueId,
     /// What gradients are multiplied by.
@@ -63,13 +66,14 @@ impl Optimiser {
         parameters: &[Parameter],
         gradients: &[ValueId],
     ) -> Result<(Control, Vec<Kept>), String> {
-        let (hyper, fresh) = (input(build, "hanc.hyper", 3), input(build, "hanc.fresh", 1));
+        let hyper = input(build, HYPER, 3);
+        let fresh = (self.accumulate > 1).then(|| input(build, FRESH, 1));
         let mut kept = Vec::new();
         let gradients: Vec<ValueId> =
             parameters.iter().zip(gradients).map(|(p, g)| self.gathered(build, p, *g, fresh, &mut kept)).collect();
         let squares = build.own("SumSquares", &gradients);
         let scale = self.scale(build, squares);
-        let control = Control { hyper, fresh, squares, scale };
+        let control = Control { hyper, squares, scale };
         for (parameter, gradient) in parameters.iter().zip(gradients) {
             self.step(build, parameter, gradient, &control, &mut kept);
         }
@@ -83,16 +87,14 @@ impl Optimiser {
         build: &mut Build<'_>,
         parameter: &Parameter,
         mut gradient: ValueId,
-        fresh: ValueId,
+        fresh: Option<ValueId>,
         kept: &mut Vec<Kept>,
     ) -> ValueId {
         if let Some(mask) = parameter.mask() {
             let mask = build.numbers(parameter.value, &parameter.initial.shape, &mask);
             gradient = build.mul(gradient, mask);
         }
-        if self.accumulate < 2 {
-            return gradient;
-        }
+        let Some(fresh) = fresh else { return gradient };
         let sum = moment(build, parameter, "sum");
         let new = build.own("Accumulate", &[sum, gradient, fresh]);
         kept.push(keep(parameter, sum, new));

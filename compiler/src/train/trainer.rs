@@ -6,7 +6,7 @@ use hanc_runtime::{DType, Model, Options, Output, RunError, Session, View};
 
 use super::network::{Network, NetworkError, Trained};
 use super::objective::{Comparison, Objective, Sides};
-use super::optimiser::{Optimiser, state_name};
+use super::optimiser::{FRESH, HYPER, Optimiser, state_name};
 use crate::grad::{Build, GradError, gradients};
 use crate::ir::{Attr, Graph, NewNode, ValueId};
 use crate::lower::{Kept, LowerError, lower_with};
@@ -132,9 +132,9 @@ impl Trainer {
         let hyper = [rate as f32, number as f32, f32::from(u8::from(last))];
         let fresh = [f32::from(u8::from(self.batches == 0))];
         let mut all = inputs.to_vec();
-        all.push(("hanc.hyper", View::f32(&[3], &hyper)));
+        all.push((HYPER, View::f32(&[3], &hyper)));
         if self.optimiser.accumulate > 1 {
-            all.push(("hanc.fresh", View::f32(&[1], &fresh)));
+            all.push((FRESH, View::f32(&[1], &fresh)));
         }
         if let (Some(name), Some(label)) = (&self.label, label) {
             all.push((name, label));
@@ -276,10 +276,6 @@ fn step(graph: &mut Graph, network: &Network, loss: ValueId, settings: &Settings
         Kept { value: statistic.value, becomes: Some(becomes), initial: statistic.initial.clone() }
     }));
     build.finish().map_err(StepError::Loss)?;
-    if settings.optimiser.accumulate < 2 {
-        let inputs = graph.inputs().iter().copied().filter(|value| *value != control.fresh).collect();
-        graph.set_inputs(inputs);
-    }
     let names = [(loss, LOSS), (control.squares, SQUARES)];
     let mut outputs: Vec<ValueId> = names.iter().map(|(value, name)| named(graph, *value, name)).collect();
     outputs.extend(kept.iter().filter_map(|kept| kept.becomes));
