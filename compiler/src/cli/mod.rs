@@ -19,6 +19,7 @@ mod compiled;
 mod completions;
 mod convert;
 
+mod eval;
 mod explain;
 mod inputs;
 mod inspect;
@@ -26,6 +27,7 @@ mod model;
 mod recipe;
 mod run;
 mod text;
+mod train;
 mod ui;
 mod verify;
 mod zoo;
@@ -87,6 +89,9 @@ enum Verb {
     Verify(verify::Verify),
     Compile(compile::Compile),
     Run(run::Run),
+    #[command(visible_alias = "finetune")]
+    Train(train::Train),
+    Eval(eval::Eval),
     Bench(bench::Bench),
     Recipe(recipe::RecipeVerb),
     Zoo(zoo::Zoo),
@@ -118,6 +123,8 @@ impl Verb {
             Verb::Verify(verb) => verb.run(cx),
             Verb::Compile(verb) => verb.run(cx),
             Verb::Run(verb) => verb.run(cx),
+            Verb::Train(verb) => verb.run(cx),
+            Verb::Eval(verb) => verb.run(cx),
             Verb::Bench(verb) => verb.run(cx),
             Verb::Recipe(verb) => verb.run(),
             Verb::Zoo(verb) => verb.run(cx),

@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::text::{Paint, clean};
 use super::{Color, Common, Outcome, exit_of};
@@ -74,6 +75,11 @@ impl Ui {
         self.given_seed.unwrap_or(0)
     }
 
+    /// Whether notes are not wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Says something on standard error, unless asked to be quiet.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
@@ -135,6 +141,10 @@ impl Ui {
 pub(super) fn on_interrupt(ui: &Ui) {
     let ui = ui.clone();
     let handler = move || {
+        // The first request lets a run of training end with a checkpoint; a second one ends it at once.
+        if STOPPING.get().is_some_and(|stop| !stop.swap(true, Ordering::Relaxed)) {
+            return;
+        }
         crate::output::abandon();
         let failure = Failure::new("E107", "", "interrupted");
         let code = exit_of(&failure);
@@ -144,6 +154,13 @@ pub(super) fn on_interrupt(ui: &Ui) {
     if ctrlc::set_handler(handler).is_err() {
         say("note: Ctrl-C is not handled on this system");
     }
+}
+
+static STOPPING: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// A flag that is set when the program is asked to end, in place of ending.
+pub(super) fn stopping() -> Arc<AtomicBool> {
+    STOPPING.get_or_init(Arc::default).clone()
 }
 
 /// Standard output, once. A reader that went away ends the program without a word.

@@ -1,6 +1,5 @@
 //! From the errors of the modules to the rows of the table.
 
-use hanc_data::array::ArrayError;
 use hanc_runtime::file::{Excess, OpenError, Problem, SaveError};
 use hanc_runtime::reference::RunError;
 
@@ -24,9 +23,7 @@ use crate::train::recipe::RecipeError;
 impl Coded for TensorError {
     fn code(&self) -> &'static str {
         match self {
-            TensorError::Read(ArrayError::Read { .. }) => "E103",
-            TensorError::Read(ArrayError::Malformed { .. } | ArrayError::Type { .. }) => "E106",
-            TensorError::Read(ArrayError::TooLarge { .. }) => "E701",
+            TensorError::Read(error) => super::training::array(error),
             TensorError::Write { .. } => "E104",
         }
     }
