@@ -12,6 +12,7 @@ mod broadcast;
 mod cast;
 mod channels_last;
 mod conv;
+mod conv_gradient;
 mod einsum;
 mod features;
 mod fill;
@@ -28,8 +29,10 @@ mod nary;
 mod nonlinear;
 mod norm;
 mod norm_axes;
+mod norm_gradient;
 mod optimiser;
 mod pool;
+mod pool_gradient;
 mod quantise;
 mod reduce;
 mod resize;
@@ -49,8 +52,11 @@ pub static KERNELS: &[&[Kernel]] = &[
     conv::KERNELS,
     pool::KERNELS,
     channels_last::KERNELS,
+    conv_gradient::KERNELS,
+    pool_gradient::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
+    norm_gradient::KERNELS,
     householder::KERNELS,
     fused::KERNELS,
     optimiser::KERNELS,
