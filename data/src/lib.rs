@@ -16,6 +16,7 @@
 //! ```
 
 pub mod array;
+pub mod augment;
 mod batch;
 mod bytes;
 mod dataset;
@@ -34,6 +35,7 @@ mod synth;
 mod table;
 mod transform;
 
+pub use augment::Augment;
 pub use batch::Batch;
 pub use dataset::{Dataset, Split, Which, open};
 pub use error::DataError;

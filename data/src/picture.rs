@@ -28,17 +28,6 @@ impl Picture {
     pub fn shape(&self) -> [usize; 3] {
         [self.channels, self.height, self.width]
     }
-
-    /// Becomes the picture whose channels stand one behind the other in `planes`, which holds `shape`.
-    pub(crate) fn fill_from_planes(&mut self, planes: &[u8], [channels, height, width]: [usize; 3]) {
-        (self.channels, self.height, self.width) = (channels, height, width);
-        self.pixels.clear();
-        if channels == 1 {
-            return self.pixels.extend_from_slice(planes);
-        }
-        let area = height * width;
-        self.pixels.extend((0..area).flat_map(|at| (0..channels).map(move |c| planes[c * area + at])));
-    }
 }
 
 /// A set of pictures, in memory or in files.

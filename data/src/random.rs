@@ -10,6 +10,10 @@ pub(crate) enum Stream {
     Shuffle,
     Draw,
     Shapes,
+    Crop,
+    Flip,
+    Policy,
+    Cutout,
 }
 
 /// Random numbers keyed by (seed, use, epoch, index).

@@ -12,6 +12,7 @@ mod init;
 mod layers;
 mod net;
 mod options;
+mod recipes;
 mod rng;
 mod zoo;
 
@@ -20,6 +21,7 @@ pub use error::Error;
 pub use init::Init;
 pub use net::Weight;
 pub use options::{Entry, Opt};
+pub use recipes::{RecipeText, recipes};
 pub use rng::Stream;
 
 use hanc_proto::ModelFile;

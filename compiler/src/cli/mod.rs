@@ -23,6 +23,7 @@ mod explain;
 mod inputs;
 mod inspect;
 mod model;
+mod recipe;
 mod run;
 mod text;
 mod ui;
@@ -87,6 +88,7 @@ enum Verb {
     Compile(compile::Compile),
     Run(run::Run),
     Bench(bench::Bench),
+    Recipe(recipe::RecipeVerb),
     Zoo(zoo::Zoo),
     Explain(explain::Explain),
     Completions(completions::Completions),
@@ -117,6 +119,7 @@ impl Verb {
             Verb::Compile(verb) => verb.run(cx),
             Verb::Run(verb) => verb.run(cx),
             Verb::Bench(verb) => verb.run(cx),
+            Verb::Recipe(verb) => verb.run(),
             Verb::Zoo(verb) => verb.run(cx),
             Verb::Explain(verb) => verb.run(cx),
             Verb::Completions(verb) => verb.run(),

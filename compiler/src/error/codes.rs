@@ -1,5 +1,6 @@
 //! The rows of the error table, by code: 1xx the command line and its files, 2xx reading a model, 3xx understanding it,
-//! 4xx running it, 5xx converting it, 6xx comparing, 7xx limits.
+//! 4xx running it, 5xx converting it, 6xx comparing, 7xx limits,
+//! 8xx training.
 
 use super::{Code, exit};
 
@@ -420,5 +421,42 @@ pub static CODES: &[Code] = &[
         cause: "A .hanc file may have at most as many steps, slots and bytes of header as a runtime opens without being told to trust it.",
         help: "No model of today comes near; please report yours.",
         example: "a graph of a million nodes",
+    },
+    Code {
+        code: "E811",
+        title: "a recipe is wrong",
+        stage: "recipe",
+        exit: exit::USAGE,
+        cause: "A recipe or an override is no TOML, has a key or value that is not known, or values that contradict each other.",
+        help: "`hanc recipe cat finetune` prints every key with what it takes.",
+        example: "hanc recipe validate recipe.toml optimiser.lr=-1",
+    },
+    Code {
+        code: "E812",
+        title: "a run folder cannot be used",
+        stage: "train",
+        exit: exit::USAGE,
+        cause: "There is a run in the folder already, none to go on with, one with other settings, or one that is still running.",
+        help: "Go on with a run by --resume --run-dir DIR, or let a new one have a new folder.",
+        example: "two runs with the same --run-dir",
+    },
+    Code {
+        code: "E813",
+        title: "a training step computed no finite number",
+        stage: "train",
+        exit: exit::CHECK,
+        cause: "The loss or a gradient is infinite or not a number, mostly because the learning rate is too high, or the data \
+                hold such a number. The last checkpoint is from before that step.",
+        help: "Lower optimiser.lr, set train.clip=1, or give a longer schedule.warmup; `hanc data check` looks at the data.",
+        example: "hanc train model.onnx --data DATA -o out.onnx optimiser.lr=1000",
+    },
+    Code {
+        code: "E814",
+        title: "a metric is not known",
+        stage: "train",
+        exit: exit::USAGE,
+        cause: "The recipe's train.best names a metric that the evaluation does not report.",
+        help: "Name one of those that the message lists, or set train.best=auto.",
+        example: "hanc train model.onnx --data table.csv -o out.onnx train.best=max:top1",
     },
 ];

@@ -19,6 +19,7 @@ use crate::optimise::layout::LayoutError;
 use crate::peer::PeerError;
 use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
+use crate::train::recipe::RecipeError;
 
 impl Coded for TensorError {
     fn code(&self) -> &'static str {
@@ -28,6 +29,24 @@ impl Coded for TensorError {
             TensorError::Read(ArrayError::TooLarge { .. }) => "E701",
             TensorError::Write { .. } => "E104",
         }
+    }
+}
+
+impl Coded for RecipeError {
+    fn code(&self) -> &'static str {
+        "E811"
+    }
+
+    fn place(&self) -> Option<String> {
+        RecipeError::place(self)
+    }
+
+    fn message(&self) -> String {
+        self.message.clone()
+    }
+
+    fn help(&self) -> Option<String> {
+        (!self.help.is_empty()).then(|| self.help.clone())
     }
 }
 

@@ -25,6 +25,7 @@ use crate::optimise::layout::LayoutError;
 use crate::peer::PeerError;
 use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
+use crate::train::TrainError;
 
 /// Codes that the command line gives out itself.
 const OWN: [&str; 8] = ["E101", "E102", "E106", "E107", "E209", "E601", "E607", "E608"];
@@ -148,6 +149,13 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     }
     all.push(Box::new(SaveError::Io { path: path(), source: io() }));
     all.push(Box::new(SaveError::Limit(excess)));
+    all.push(Box::new(crate::train::recipe::read("", "x", &[s()]).expect_err("no override")));
+    all.push(Box::new(TrainError::Task(Failure::new("E105", "x", "y"))));
+    all.push(Box::new(TrainError::Interrupted { folder: path(), step: 1 }));
+    all.push(Box::new(TrainError::NotFinite { what: "the loss", step: 1, node: None }));
+    all.push(Box::new(TrainError::Folder { folder: path(), message: s(), help: s() }));
+    all.push(Box::new(TrainError::Io { path: path(), source: io() }));
+    all.push(Box::new(TrainError::Metric { metric: s(), known: vec![] }));
     all.push(Box::new(PeerError::NotFound { looked: vec![] }));
     all.push(Box::new(PeerError::BadLibrary { path: path(), reason: s() }));
     all.push(Box::new(PeerError::NotBuilt { engine: "x" }));

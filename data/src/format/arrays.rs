@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::pixels::{Layout, Pixels};
 use crate::array::{self, Array, Element};
 use crate::bytes::Bytes;
 use crate::dataset::Which;
 use crate::error::DataError;
 use crate::labels::Labels;
 use crate::options::{OpenOptions, Task};
-use crate::picture::{Picture, Pictures};
 use crate::store::{Loaded, Samples, Store};
 use crate::table::Table;
 
@@ -106,7 +106,7 @@ pub(super) fn samples(path: &Path, name: &str, array: Array) -> Result<Samples, 
     if array.element == Element::U8
         && let Some(layout) = Layout::of(shape)
     {
-        let pictures = Planes::new(path, Bytes::Unpacked(array.bytes), 0, *count, layout)?;
+        let pictures = Pixels::new(path, Bytes::Unpacked(array.bytes).into(), 0, *count, layout)?;
         return Ok(Samples::Pictures(Arc::new(pictures)));
     }
     let shape = if shape.is_empty() { vec![1] } else { shape.to_vec() };
@@ -148,86 +148,11 @@ pub(super) fn labels(path: &Path, name: &str, array: &Array, task: Option<Task>)
     }
 }
 
-/// Where the bytes of a picture stand.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Layout {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    /// Whether channels are innermost; planes otherwise.
-    pub interleaved: bool,
-}
-
-impl Layout {
-    /// The layout of pictures of this shape, if it is one of pictures.
-    pub fn of(shape: &[usize]) -> Option<Layout> {
-        let layout = |channels, height, width, interleaved| Layout { channels, height, width, interleaved };
-        match *shape {
-            [h, w] if h > 1 && w > 1 => Some(layout(1, h, w, false)),
-            [h, w, c @ (1 | 3)] => Some(layout(c, h, w, true)),
-            [c @ (1 | 3), h, w] => Some(layout(c, h, w, false)),
-            _ => None,
-        }
-    }
-
-    fn bytes(self) -> Option<usize> {
-        Array::count(&[self.channels, self.height, self.width])
-    }
-}
-
-/// Pictures that stand one behind the other in bytes.
-#[derive(Debug)]
-pub(super) struct Planes {
-    bytes: Bytes,
-    from: usize,
-    count: usize,
-    size: usize,
-    layout: Layout,
-}
-
-impl Planes {
-    /// Checks that the bytes from `from` on hold the pictures.
-    pub fn new(path: &Path, bytes: Bytes, from: usize, count: usize, layout: Layout) -> Result<Planes, DataError> {
-        let size = layout.bytes().filter(|size| *size > 0);
-        let end = size.and_then(|size| size.checked_mul(count)).and_then(|all| all.checked_add(from));
-        match (size, end) {
-            (Some(size), Some(end)) if end <= bytes.len() => Ok(Planes { bytes, from, count, size, layout }),
-            _ => {
-                let message = format!("{count} pictures of {layout:?} do not fit into {} bytes", bytes.len());
-                Err(DataError::malformed(path, "pictures", message))
-            }
-        }
-    }
-}
-
-impl Pictures for Planes {
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn shape(&self) -> Option<[usize; 3]> {
-        let Layout { channels, height, width, .. } = self.layout;
-        Some([channels, height, width])
-    }
-
-    fn read(&self, index: usize, into: &mut Picture) -> Result<(), DataError> {
-        let Layout { channels, height, width, interleaved } = self.layout;
-        let bytes = &self.bytes[self.from + index * self.size..][..self.size];
-        if interleaved {
-            (into.channels, into.height, into.width) = (channels, height, width);
-            into.pixels.clear();
-            into.pixels.extend_from_slice(bytes);
-        } else {
-            into.fill_from_planes(bytes, [channels, height, width]);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::array::{NpzWriter, write_npy};
+    use crate::picture::Picture;
     use crate::{Dataset, open};
 
     fn f32s(shape: &[usize], data: &[f32]) -> Array {

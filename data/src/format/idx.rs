@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::arrays::{self, Layout, Planes};
+use super::arrays;
+use super::pixels::{Layout, Pixels};
 use crate::array::{Array, Element};
 use crate::bytes::{self, Bytes};
 use crate::dataset::Which;
@@ -124,7 +125,7 @@ impl Idx {
         let (Some(layout), Some(count)) = (layout, self.shape.first()) else {
             return arrays::samples(path, "of samples", self.array());
         };
-        Ok(Samples::Pictures(Arc::new(Planes::new(path, self.bytes, self.from, *count, layout)?)))
+        Ok(Samples::Pictures(Arc::new(Pixels::new(path, self.bytes.into(), self.from, *count, layout)?)))
     }
 }
 

@@ -11,8 +11,13 @@ use crate::options::OpenOptions;
 use crate::store::Loaded;
 
 mod arrays;
+mod cifar;
 mod csv;
+mod folder;
 mod idx;
+mod pixels;
+mod safetensors;
+mod stl;
 
 /// A format of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +29,16 @@ pub enum Format {
     Idx,
     /// `.npy` and `.npz` files, or a folder of `.npy` files.
     Npy,
+    /// CIFAR-10 in its binary form: `data_batch_1.bin` and so on.
+    Cifar10,
+    /// CIFAR-100 in its binary form: `train.bin`, `test.bin`.
+    Cifar100,
+    /// STL-10 in its binary form: `train_X.bin`, `train_y.bin` and so on.
+    Stl10,
+    /// `.safetensors` files.
+    Safetensors,
+    /// Folders of pictures (PNG, JPEG), a folder a class.
+    Folder,
     /// Tables of text: `.csv`, `.tsv`, or `.txt` with blanks between columns.
     Csv,
 }
@@ -38,9 +53,14 @@ struct Row {
 }
 
 /// In the order in which they are tried.
-static FORMATS: [Row; 3] = [
+static FORMATS: [Row; 8] = [
     Row { format: Format::Npy, name: "npy", detect: arrays::detect, load: arrays::load },
     Row { format: Format::Idx, name: "idx", detect: idx::detect, load: idx::load },
+    Row { format: Format::Cifar10, name: "cifar10", detect: cifar::ten::detect, load: cifar::ten::load },
+    Row { format: Format::Cifar100, name: "cifar100", detect: cifar::hundred::detect, load: cifar::hundred::load },
+    Row { format: Format::Stl10, name: "stl10", detect: stl::detect, load: stl::load },
+    Row { format: Format::Safetensors, name: "safetensors", detect: safetensors::detect, load: safetensors::load },
+    Row { format: Format::Folder, name: "folder", detect: folder::detect, load: folder::load },
     Row { format: Format::Csv, name: "csv", detect: csv::detect, load: csv::load },
 ];
 
@@ -91,6 +111,12 @@ fn which(name: &str) -> Option<Which> {
         () if any(&["test", "t10k"]) => Some(Which::Test),
         () => None,
     }
+}
+
+/// Names of classes, one a line.
+fn names(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// Regular files of a folder, by name; none if it is no folder.

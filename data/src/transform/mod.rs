@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augment;
 use crate::dataset::{Dataset, Split, Which};
 use crate::error::DataError;
 use crate::picture::Picture;
@@ -12,6 +13,7 @@ use crate::store::Samples;
 mod adapt;
 mod normalise;
 
+pub(crate) use adapt::luminance;
 pub use normalise::Normalise;
 
 /// How samples are prepared. Pictures come out as `[channels, height, width]`, their bytes scaled to [0, 1].
@@ -24,6 +26,8 @@ pub struct TransformOptions {
     pub channels: Option<usize>,
     /// What is subtracted from each channel, and what it is then divided by.
     pub normalise: Normalise,
+    /// Random changes of pictures in training.
+    pub augment: Augment,
 }
 
 /// Prepares samples; see [`TransformOptions`].
@@ -32,6 +36,7 @@ pub struct Transform {
     shape: Vec<usize>,
     /// What channels become, `None` if they stay.
     channels: Option<normalise::Channels>,
+    augment: Augment,
 }
 
 /// Where random numbers come from: nothing else.
@@ -61,7 +66,24 @@ impl Transform {
     pub fn of_split(options: &TransformOptions, split: &Split) -> Result<Arc<Transform>, DataError> {
         let shape = shape(options, &split.store.samples)?;
         let channels = normalise::Channels::new(&options.normalise, split, &shape)?;
-        Ok(Arc::new(Transform { shape, channels }))
+        let augment = options.augment.clone();
+        if !augment.is_none() && matches!(split.store.samples, Samples::Table(_)) {
+            return Err(DataError::option("augment", "only pictures of bytes are augmented"));
+        }
+        if augment.crop > adapt::LARGEST {
+            return Err(DataError::option(format!("crop {}", augment.crop), "no picture is this large"));
+        }
+        Ok(Arc::new(Transform { shape, channels, augment }))
+    }
+
+    /// The transform that leaves random changes out: for validation and test.
+    pub fn without_augmentation(&self) -> Arc<Transform> {
+        Arc::new(Transform { augment: Augment::default(), ..self.clone() })
+    }
+
+    /// Whether samples are changed randomly.
+    pub fn is_augmented(&self) -> bool {
+        !self.augment.is_none()
     }
 
     /// Shape of a prepared sample.
@@ -79,7 +101,7 @@ impl Transform {
         &self,
         samples: &Samples,
         row: u32,
-        _key: Key,
+        key: Key,
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), DataError> {
@@ -92,7 +114,9 @@ impl Transform {
                 let picture = &mut scratch.picture;
                 pictures.read(row as usize, picture)?;
                 self.fit(picture, &pictures.name(row as usize))?;
+                self.augment.picture(picture, key);
                 self.channels.iter().for_each(|channels| channels.of_bytes(&picture.pixels, out));
+                self.augment.planes(out, picture.height, picture.width, key);
             }
         }
         Ok(())

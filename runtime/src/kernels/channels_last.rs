@@ -32,7 +32,7 @@ pub(super) static KERNELS: &[Kernel] = &[
 ];
 
 /// Batch, spatial sizes and channels of a tensor [N, .., C].
-fn parts(shape: &[usize]) -> Result<(usize, &[usize], usize), Fault> {
+pub(super) fn parts(shape: &[usize]) -> Result<(usize, &[usize], usize), Fault> {
     match shape {
         [n, spatial @ .., c] => Ok((*n, spatial, *c)),
         _ => Err(Fault::new("a tensor with channels last has at least two axes")),
@@ -40,16 +40,17 @@ fn parts(shape: &[usize]) -> Result<(usize, &[usize], usize), Fault> {
 }
 
 /// Sizes of a convolution.
-struct Sizes {
-    /// Channels of x and of y, and groups.
-    from: usize,
-    to: usize,
-    groups: usize,
-    window: Window,
+pub(super) struct Sizes {
+    /// Channels of x.
+    pub from: usize,
+    /// Channels of y.
+    pub to: usize,
+    pub groups: usize,
+    pub window: Window,
 }
 
 impl Sizes {
-    fn new<R>(call: &Call<'_, R>, x: &[usize], w: &[usize], y: &[usize]) -> Result<Sizes, Fault> {
+    pub fn new<R>(call: &Call<'_, R>, x: &[usize], w: &[usize], y: &[usize]) -> Result<Sizes, Fault> {
         let ((n, input, from), (m, output, to)) = (parts(x)?, parts(y)?);
         let [outer, inner, kernel @ ..] = w else {
             return Err(Fault::new("a convolution's kernel has at least two axes"));
@@ -61,7 +62,7 @@ impl Sizes {
     }
 
     /// The kernel [M, C / group, ..] as [.., group, C / group, M / group], so that output channels are neighbours.
-    fn pack<R: Real>(&self, w: &[R]) -> Vec<R> {
+    pub fn pack<R: Real>(&self, w: &[R]) -> Vec<R> {
         let (inner, outer, kernel) = (self.from / self.groups, self.to / self.groups, self.window.kernel());
         let mut packed = vec![R::ZERO; w.len()];
         for (at, value) in w.iter().enumerate() {
@@ -119,7 +120,7 @@ fn start<R: Real>(call: &Call<'_, R>, channels: usize, y: &mut [R]) -> Result<()
 }
 
 /// The window of a pool over x [N, .., C] and the number of channels.
-fn window<R>(call: &Call<'_, R>, x: &[usize], y: &[usize]) -> Result<(Window, usize), Fault> {
+pub(super) fn window<R>(call: &Call<'_, R>, x: &[usize], y: &[usize]) -> Result<(Window, usize), Fault> {
     let ((n, input, c), (n_y, output, c_y)) = (parts(x)?, parts(y)?);
     ensure(n == n_y && c == c_y, || format!("the result {y:?} does not fit {x:?}"))?;
     let kernel = call.params.sizes("kernel").ok_or_else(|| Fault::new("the kernel's sizes are missing"))?;

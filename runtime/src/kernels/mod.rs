@@ -11,6 +11,7 @@ mod broadcast;
 mod cast;
 mod channels_last;
 mod conv;
+mod conv_gradient;
 mod einsum;
 mod features;
 mod fill;
@@ -49,6 +50,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     conv::KERNELS,
     pool::KERNELS,
     channels_last::KERNELS,
+    conv_gradient::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
     householder::KERNELS,

@@ -342,7 +342,7 @@ impl Default for Optimiser {
 
 impl Default for Schedule {
     fn default() -> Schedule {
-        let warmup = Length::Steps(0);
+        let warmup = Length::Epochs(0.5);
         Schedule { kind: ScheduleKind::Cosine, at: Vec::new(), factor: 0.2, warmup, last: 0.0 }
     }
 }

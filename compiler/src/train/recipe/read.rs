@@ -181,8 +181,8 @@ fn parse(one: &str) -> Result<(String, Value), RecipeError> {
         help: "Write it as train.batch=64.".into(),
     };
     let (path, text) = one.split_once('=').ok_or_else(wrong)?;
-    let value = format!("x = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("x"));
-    Ok((path.trim().to_owned(), value.unwrap_or_else(|| Value::String(text.trim().to_owned()))))
+    let text = text.trim();
+    Ok((path.trim().to_owned(), text.parse().unwrap_or_else(|_| Value::String(text.to_owned()))))
 }
 
 /// A length in steps replaces one in epochs, and the other way round.
