@@ -15,13 +15,16 @@ fn main() {
 struct Call {
     kernel: &'static str,
     operands: Vec<Vec<usize>>,
-    result: Vec<usize>,
+    /// Which operands are integers.
+    integers: Vec<usize>,
+    results: Vec<(DType, Vec<usize>)>,
     params: Params,
 }
 
 fn call(kernel: &'static str, operands: &[&[usize]], result: &[usize]) -> Call {
     let operands = operands.iter().map(|shape| shape.to_vec()).collect();
-    Call { kernel, operands, result: result.to_vec(), params: Params::new() }
+    let results = vec![(DType::F32, result.to_vec())];
+    Call { kernel, operands, integers: Vec::new(), results, params: Params::new() }
 }
 
 impl Call {
@@ -30,24 +33,39 @@ impl Call {
         self
     }
 
+    /// With another result.
+    fn and(mut self, dtype: DType, shape: &[usize]) -> Call {
+        self.results.push((dtype, shape.to_vec()));
+        self
+    }
+
+    /// With these operands integers.
+    fn integers(mut self, operands: &[usize]) -> Call {
+        self.integers = operands.to_vec();
+        self
+    }
+
     fn model(&self) -> Model {
-        let slot = |name: String, role, shape: &[usize]| {
+        let slot = |name: String, role, dtype, shape: &[usize]| {
             let shape = shape.iter().map(|&factor| Extent { factor, symbol: None }).collect();
-            Slot { name, role, dtype: DType::F32, shape }
+            Slot { name, role, dtype, shape }
         };
-        let mut slots: Vec<_> =
-            self.operands.iter().enumerate().map(|(i, shape)| slot(i.to_string(), Role::Input, shape)).collect();
-        slots.push(slot("y".into(), Role::Scratch, &self.result));
-        let inputs: Vec<_> = (0..self.operands.len()).collect();
+        let dtype = |i: usize| if self.integers.contains(&i) { DType::I64 } else { DType::F32 };
+        let inputs = self.operands.iter().enumerate();
+        let mut slots: Vec<_> = inputs.map(|(i, s)| slot(i.to_string(), Role::Input, dtype(i), s)).collect();
+        let inputs: Vec<_> = (0..slots.len()).collect();
+        for (i, (dtype, shape)) in self.results.iter().enumerate() {
+            slots.push(slot(format!("y{i}"), Role::Scratch, *dtype, shape));
+        }
         let step = Step {
             kernel: self.kernel.into(),
             inputs: inputs.iter().copied().map(Some).collect(),
-            outputs: vec![Some(inputs.len())],
+            outputs: (inputs.len()..slots.len()).map(Some).collect(),
             params: self.params.clone(),
             place: self.kernel.into(),
         };
         let ports = inputs.iter().map(|&slot| Port { name: slot.to_string(), slot }).collect();
-        let outputs = vec![Port { name: "y".into(), slot: inputs.len() }];
+        let outputs = vec![Port { name: "y0".into(), slot: inputs.len() }];
         let plan = Plan { slots, steps: vec![step], inputs: ports, outputs, ..Plan::default() };
         Model::new(plan, Default::default()).expect("a plan of one step")
     }
@@ -57,11 +75,16 @@ impl Call {
         let len = |shape: &[usize]| shape.iter().product::<usize>();
         let number = |i: usize| (i as f32 * 0.731).sin() * 3.0;
         let data: Vec<Vec<f32>> = self.operands.iter().map(|shape| (0..len(shape)).map(number).collect()).collect();
+        let ints: Vec<Vec<i64>> = self.operands.iter().map(|shape| vec![0x5a_5a5a; len(shape)]).collect();
         let names: Vec<_> = (0..data.len()).map(|i| i.to_string()).collect();
-        let views = self.operands.iter().zip(&data).map(|(shape, data)| View::f32(shape, data));
-        let inputs: Vec<_> = names.iter().map(String::as_str).zip(views).collect();
+        let view = |i: usize| match self.integers.contains(&i) {
+            true => View::i64(&self.operands[i], &ints[i]),
+            false => View::f32(&self.operands[i], &data[i]),
+        };
+        let inputs: Vec<_> = names.iter().enumerate().map(|(i, name)| (name.as_str(), view(i))).collect();
         let mut session = Session::new(&self.model(), Options::default().threads(1)).expect("an instruction set");
-        let numbers = data.iter().map(Vec::len).sum::<usize>() + len(&self.result);
+        let results = self.results.iter().map(|(_, shape)| len(shape));
+        let numbers = data.iter().map(Vec::len).chain(results).sum::<usize>();
         bencher.counter(BytesCount::of_many::<f32>(numbers)).bench_local(|| {
             session.run(&inputs).expect("a run");
         });
@@ -142,4 +165,33 @@ fn group_norm(bencher: Bencher<'_, '_>) {
 fn attention(bencher: Bencher<'_, '_>, (heads, tokens, size): (usize, usize, usize)) {
     let shape = [1, heads, tokens, size];
     call("attention.1", &[&shape, &shape, &shape], &shape).bench(bencher);
+}
+
+/// A stack of layers in training: its shape, the layers' axis and how many there are.
+type Stack = (&'static [usize], usize, usize);
+const STACKS: [Stack; 5] =
+    [(&[100, 30], 1, 17), (&[100, 200], 1, 17), (&[2048, 512], 1, 2), (&[32, 64, 512], 1, 2), (&[16, 64, 30], 1, 17)];
+
+fn stack((shape, axis, layers): Stack) -> (Params, usize, usize) {
+    let params = Params::new().with("axes", vec![axis; layers]).with("abs", vec![1; layers]);
+    let line = if axis + 1 == shape.len() { shape[axis] } else { shape[axis + 1..].iter().product() };
+    let words = layers * shape.iter().product::<usize>() / line * line.div_ceil(64);
+    (params, layers * shape[axis], words)
+}
+
+/// A stack that hands out its signs.
+#[divan::bench(args = STACKS)]
+fn han_stack(bencher: Bencher<'_, '_>, of: Stack) {
+    let (params, numbers, words) = stack(of);
+    let call = call("han_stack.1", &[of.0, &[numbers], &[numbers]], of.0).and(DType::I64, &[words]);
+    call.with(params).bench(bencher);
+}
+
+/// Back through a stack.
+#[divan::bench(args = STACKS)]
+fn han_stack_gradient(bencher: Bencher<'_, '_>, of: Stack) {
+    let (params, numbers, words) = stack(of);
+    let call = call("han_stack_gradient.1", &[of.0, &[words], of.0, &[numbers], &[numbers]], of.0);
+    let call = call.and(DType::F32, &[numbers]).and(DType::F32, &[numbers]);
+    call.integers(&[1]).with(params).bench(bencher);
 }

@@ -47,6 +47,14 @@ impl<'g> Build<'g> {
         }
     }
 
+    /// Result `index` of the node that makes `value`, which is added where the node does not have it.
+    pub fn sibling(&mut self, value: ValueId, index: usize) -> Result<ValueId, String> {
+        let (id, _) = self.graph.producer(value).ok_or("no node makes it")?;
+        let result = self.graph.result(id, index);
+        self.settle(id);
+        Ok(result)
+    }
+
     /// Adds a node with one result.
     pub fn node(&mut self, new: NewNode) -> ValueId {
         self.nodes(new, 1)[0]

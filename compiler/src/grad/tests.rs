@@ -149,3 +149,24 @@ fn reductions() {
         Check::new(op, 13).within(&[2, 3], 0.2, 2.0).ints("axes", &[0]).int("keepdims", 0).run();
     }
 }
+
+#[test]
+fn householder_and_han_layers() {
+    for op in ["Householder", "Han"] {
+        let layer = || Check::of(HAN_DOMAIN, op, 1).x(&[3, 4, 5]);
+        layer().x(&[5]).x(&[5]).run();
+        layer().x(&[5]).run();
+        layer().x(&[4]).x(&[4]).int("axis", 1).run();
+    }
+    let stack = |shape: &[usize], axes: &[i64], abs: &[i64]| {
+        let rank = shape.len() as i64;
+        let width = axes.iter().map(|axis| shape[(axis % rank + rank) as usize % shape.len()]).sum();
+        let check = Check::of(HAN_DOMAIN, "HanStack", 1).x(shape).x(&[width]).x(&[width]);
+        check.ints("axes", axes).ints("abs", abs).run();
+    };
+    stack(&[6, 5], &[-1; 3], &[1, 1, 1]);
+    stack(&[6, 5], &[-1; 2], &[0, 0]);
+    stack(&[2, 70], &[1; 2], &[1, 0]);
+    stack(&[2, 4, 3], &[-2, -2, -1, 1], &[1, 0, 1, 1]);
+    stack(&[2, 3, 2, 3], &[1, -3, 3], &[1, 1, 1]);
+}

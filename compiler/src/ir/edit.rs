@@ -196,6 +196,20 @@ impl Graph {
         id
     }
 
+    /// Result `index` of a node, which is added where the node does not have it.
+    pub fn result(&mut self, id: NodeId, index: usize) -> ValueId {
+        if let Some(value) = self.node(id).output(index) {
+            return value;
+        }
+        let value = self.add_pending("");
+        if let Some(node) = &mut self.nodes[id.index()] {
+            node.outputs.resize(node.outputs.len().max(index + 1), None);
+            node.outputs[index] = Some(value);
+        }
+        self.values[value.index()].source = Source::Node(id, index);
+        value
+    }
+
     /// Makes a value by this node from now on, name and users unchanged.
     pub fn redefine(&mut self, value: ValueId, new: NewNode) -> NodeId {
         self.add_node_making(new, vec![Some(value)])

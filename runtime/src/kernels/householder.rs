@@ -15,10 +15,21 @@ pub(super) static KERNELS: &[Kernel] = &[
     Kernel {
         name: "han_stack.1",
         doc: "householder.1 for each of the parameters axes, abs (0 or 1 each) in turn, a layer the operand of the \
-              next; x any shape; u and b hold the numbers of all layers in a row",
+              next; x any shape; u and b hold the numbers of all layers in a row. Result 1, if it is there: a bit for \
+              each element and layer with abs, set where the absolute value changes the sign; i64 words from the \
+              lowest bit up, layer after layer, in lines that begin with a word of their own: of the elements \
+              behind the layer's axis, or of those along it where it is the last",
         f64: stack,
         f32: stack,
         cpu: Some(&crate::cpu::han::STACK),
+    },
+    Kernel {
+        name: "han_stack_gradient.1",
+        doc: "from y, signs (both results of han_stack.1; no signs where no layer has abs), dy, u, b and its parameters: \
+              dx, du, db. It goes back from y through all layers, x = H (±y - b), which needs nothing that lies between",
+        f64: super::householder_gradient::stack,
+        f32: super::householder_gradient::stack,
+        cpu: Some(&crate::cpu::han::STACK_GRADIENT),
     },
 ];
 
@@ -44,30 +55,98 @@ fn layer<R: Real>((x, y): (&[R], &mut [R]), (outer, inner): (usize, usize), (u, 
     }
 }
 
-fn stack<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
-    let ((x, shape), (u, _), (b, _)) = (call.real(0)?, call.real(1)?, call.real(2)?);
-    let y = result(out, 0)?.real()?;
-    let (axes, abs) = (call.params.sizes("axes"), call.params.ints("abs"));
-    let (Some(axes), Some(abs)) = (axes, abs) else { return Err(Fault::new("the layers' axes are missing")) };
+/// A layer of a stack on a tensor [outer, n, inner].
+pub(super) struct Layer {
+    pub outer: usize,
+    pub n: usize,
+    pub inner: usize,
+    pub abs: bool,
+    /// Where its numbers begin in u and b.
+    pub at: usize,
+    /// Where its words begin among the signs.
+    pub words: usize,
+}
+
+impl Layer {
+    /// Elements of a line of signs, which begins with a word of its own: what lies behind the axis, or else the axis.
+    fn line(&self) -> usize {
+        if self.inner == 1 { self.n } else { self.inner }
+    }
+
+    /// The word and the bit of the sign of element `i` of the tensor.
+    pub fn sign(&self, i: usize) -> (usize, usize) {
+        let (line, at) = (i / self.line(), i % self.line());
+        (self.words + line * self.line().div_ceil(64) + at / 64, at % 64)
+    }
+
+    /// Words of its signs.
+    fn len(&self) -> usize {
+        if !self.abs || self.n * self.inner == 0 {
+            return 0;
+        }
+        self.outer * self.n * self.inner / self.line() * self.line().div_ceil(64)
+    }
+}
+
+/// The layers that the parameters axes and abs describe, on a tensor of this shape, and the words of their signs. u and b
+/// have to hold as many numbers as the layers.
+pub(super) fn layers(
+    params: &crate::plan::Params,
+    shape: &[usize],
+    (u, b): (usize, usize),
+) -> Result<(Vec<Layer>, usize), Fault> {
+    let (Some(axes), Some(abs)) = (params.sizes("axes"), params.ints("abs")) else {
+        return Err(Fault::new("the layers' axes are missing"));
+    };
     ensure(axes.len() == abs.len() && axes.iter().all(|axis| *axis < shape.len()), || {
         format!("the axes {axes:?} of {} layers do not fit a rank of {}", abs.len(), shape.len())
     })?;
     let widths = axes.iter().try_fold(0usize, |sum, axis| sum.checked_add(shape[*axis]));
-    let fits = Some(u.len()) == widths && b.len() == u.len() && y.len() == x.len();
-    ensure(fits, || format!("{} and {} numbers do not fit the layers along {axes:?} of {shape:?}", u.len(), b.len()))?;
-    let (mut state, mut at) = (x.to_vec(), 0);
+    ensure(Some(u) == widths && b == u, || {
+        format!("{u} and {b} numbers do not fit the layers along {axes:?} of {shape:?}")
+    })?;
+    let (mut at, mut words, mut layers) = (0, 0, Vec::new());
     for (axis, abs) in axes.into_iter().zip(abs) {
         let (outer, n, inner) = around(shape, axis);
-        layer((&state, y), (outer, inner), (&u[at..at + n], Some(&b[at..at + n])), abs != 0);
-        state.copy_from_slice(y);
-        at += n;
+        let layer = Layer { outer, n, inner, abs: abs != 0, at, words };
+        (at, words) = (at + n, words + layer.len());
+        layers.push(layer);
     }
-    y.copy_from_slice(&state);
+    Ok((layers, words))
+}
+
+fn stack<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
+    let ((x, shape), (u, _), (b, _)) = (call.real(0)?, call.real(1)?, call.real(2)?);
+    let (layers, words) = layers(call.params, shape, (u.len(), b.len()))?;
+    // A result that nobody wants has no elements.
+    let mut signs = out.get(1).filter(|out| out.shape != [0]).map(|_| vec![0; words]);
+    let (mut state, mut y) = (x.to_vec(), vec![R::ZERO; x.len()]);
+    for l in &layers {
+        let own = l.at..l.at + l.n;
+        layer((&state, &mut y), (l.outer, l.inner), (&u[own.clone()], Some(&b[own])), false);
+        for (i, y) in y.iter_mut().enumerate().filter(|(_, y)| l.abs && **y < R::ZERO) {
+            *y = -*y;
+            let (word, bit) = l.sign(i);
+            signs.iter_mut().for_each(|signs| signs[word] |= 1i64 << bit);
+        }
+        state.copy_from_slice(&y);
+    }
+    fill(result(out, 0)?.real()?, &state)?;
+    match signs {
+        Some(signs) => fill(result(out, 1)?.int()?, &signs),
+        None => Ok(()),
+    }
+}
+
+/// Writes all elements of a result.
+pub(super) fn fill<T: Copy>(out: &mut [T], data: &[T]) -> Result<(), Fault> {
+    ensure(out.len() == data.len(), || format!("{} elements go into a result of {}", data.len(), out.len()))?;
+    out.copy_from_slice(data);
     Ok(())
 }
 
 /// u / ‖u‖, or zero where u is; scaled first, so that squares neither overflow nor vanish.
-pub(crate) fn unit<R: Real>(u: &[R]) -> Vec<R> {
+pub(super) fn unit<R: Real>(u: &[R]) -> Vec<R> {
     let largest = u.iter().fold(0.0f64, |m, u| m.max(u.f64().abs()));
     if largest == 0.0 {
         return vec![R::ZERO; u.len()];
@@ -77,7 +156,7 @@ pub(crate) fn unit<R: Real>(u: &[R]) -> Vec<R> {
 }
 
 /// Reflects every column of the matrix x [n, inner]; `along` is scratch for v.x of each column.
-fn reflect<R: Real>(x: &[R], v: &[R], b: Option<&[R]>, along: &mut [R], y: &mut [R]) {
+pub(super) fn reflect<R: Real>(x: &[R], v: &[R], b: Option<&[R]>, along: &mut [R], y: &mut [R]) {
     along.fill(R::ZERO);
     let inner = along.len().max(1);
     for (row, v) in x.chunks_exact(inner).zip(v) {
@@ -91,7 +170,8 @@ fn reflect<R: Real>(x: &[R], v: &[R], b: Option<&[R]>, along: &mut [R], y: &mut 
 
 #[cfg(test)]
 mod tests {
-    use super::super::testkit::{Given, close, noise, one, real, run};
+    use super::super::testkit::{Given, close, noise, one, real, run, run_types};
+    use crate::dtype::DType;
     use crate::plan::Params;
 
     fn along(axis: i64, abs: bool) -> Params {
@@ -164,6 +244,25 @@ mod tests {
         let empty: Vec<i64> = Vec::new();
         let params = Params::new().with("axes", empty.clone()).with("abs", empty);
         close(&one("han_stack.1", &none, params, &shape), &x);
+    }
+
+    #[test]
+    fn signs_stand_in_lines_of_words() {
+        let words = |shape: &[usize], axis: usize, x: &[f64], words: usize| {
+            let n = shape[axis];
+            let zeros = real(&[2 * n], &vec![0.; 2 * n]);
+            let given = [real(shape, x), zeros.clone(), zeros];
+            let params = Params::new().with("axes", vec![axis; 2]).with("abs", vec![1, 0]);
+            let types: [(DType, &[usize]); 2] = [(DType::F32, shape), (DType::I64, &[words])];
+            run_types("han_stack.1", &given, params, &types).unwrap().remove(1)
+        };
+        let x = [1., -1., 0., -2., 3., -4.];
+        assert_eq!(words(&[2, 3], 1, &x, 2), [2., 5.]);
+        assert_eq!(words(&[2, 3], 0, &x, 2), [2., 5.]);
+        assert_eq!(words(&[1, 2, 3], 0, &x, 1), [42.]);
+        assert_eq!(words(&[6, 1], 0, &x, 1), [42.]);
+        let long: Vec<f64> = (0..70).map(|i| if i == 69 { -1. } else { 1. }).collect();
+        assert_eq!(words(&[1, 70], 1, &long, 2), [0., 32.]);
     }
 
     #[test]

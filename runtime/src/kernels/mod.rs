@@ -2,7 +2,6 @@
 
 use crate::kernel::{Call, Fault, Kernel, Out, Real};
 
-pub(crate) use householder::unit;
 pub(crate) use nonlinear::{gelu, gelu_tanh};
 pub(crate) use support::{offset, spreads};
 pub(crate) use window::{Axis, Window};
@@ -19,6 +18,7 @@ mod fill;
 pub(crate) mod fused;
 mod gather;
 mod householder;
+mod householder_gradient;
 mod index;
 mod integer;
 mod layout;

@@ -93,7 +93,8 @@ pub(super) fn stack(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let rank = held.view.axes().len();
     let axes: Vec<usize> = node.ints("axes")?.iter().map(|&a| infer::axis(a, rank).ok()).collect::<Option<_>>()?;
     let block = |axis: &usize| held.view.is_block(*axis) && !held.view.range(*axis).is_empty();
-    if held.view.is_plain() || !axes.iter().all(block) {
+    // Signs lie as the operand does: who reads them expects it in order.
+    if held.view.is_plain() || !axes.iter().all(block) || node.outputs.len() != 1 {
         return None;
     }
     let mark = |owner: &usize| if axes.contains(owner) { owner + 1 } else { 0 };

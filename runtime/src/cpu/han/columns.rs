@@ -10,14 +10,17 @@ use std::ops::Range;
 
 use super::super::simd::{Simd, Task};
 use super::super::{Isa, Source, Target};
-use super::Layer;
+use super::layers::{Layer, Layers};
+use super::signs::{Signs, put};
 
-/// Vectors of a tile.
+/// Vectors of columns that go through all layers together.
 const WIDE: usize = 4;
+/// Columns of a tile: a word of signs, so that no two tiles share one.
+const COLUMNS: usize = 64;
 
 /// The tiles of a matrix with so many columns.
-pub(super) fn count(isa: Isa, inner: usize) -> usize {
-    inner.div_ceil(WIDE * isa.lanes())
+pub(super) fn count(inner: usize) -> usize {
+    inner.div_ceil(COLUMNS)
 }
 
 /// Scratch memory that a tile needs.
@@ -27,12 +30,14 @@ pub(super) fn scratch(isa: Isa, n: usize) -> usize {
 
 /// Some tiles of matrices [n, inner] that lie one behind the other, numbered through all of them.
 pub(super) struct Tiles<'a> {
-    pub layers: &'a [Layer],
+    pub layers: Layers<'a>,
     pub tiles: Range<usize>,
     pub n: usize,
     pub inner: usize,
     pub x: Source,
     pub y: Target,
+    /// Where the signs go, a line for each row of a matrix.
+    pub signs: Option<Signs>,
     pub room: Target,
 }
 
@@ -43,22 +48,44 @@ struct Place {
     stride: usize,
 }
 
+/// Where the signs of some columns go: those of row `t` to line `first` + t, from bit `column` on.
+#[derive(Clone, Copy)]
+struct Lines {
+    signs: Signs,
+    first: usize,
+    column: usize,
+    /// The lanes of the last vector that are there.
+    lanes: usize,
+}
+
+impl Lines {
+    /// # Safety
+    /// As of [`put`] for the line of row `t` of a layer.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(self, s: S, layer: Layer<'_>, t: usize, w: usize, z: S::F) {
+        let line = self.signs.line(layer.words, self.first + t);
+        // SAFETY: the caller vouches for it.
+        unsafe { put(s, line, self.column + w * S::LANES, z, self.lanes) };
+    }
+}
+
 impl Task for Tiles<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let wide = WIDE * S::LANES;
-        let across = self.inner.div_ceil(wide);
-        assert!(self.room.len >= self.n * wide && self.tiles.end <= across * (self.y.len / (self.n * self.inner)));
+        let across = count(self.inner);
+        assert!(self.room.len >= self.n * WIDE * S::LANES);
+        assert!(self.tiles.end <= across * (self.y.len / (self.n * self.inner)));
         for tile in self.tiles.clone() {
-            let (matrix, column) = (tile / across, tile % across * wide);
-            let start = matrix * self.n * self.inner + column;
-            match self.inner - column {
-                rest if rest >= wide => self.tile::<S, WIDE>(s, start, S::LANES),
-                rest => {
-                    for at in (0..rest).step_by(S::LANES) {
-                        self.tile::<S, 1>(s, start + at, (rest - at).min(S::LANES));
-                    }
-                }
+            let (matrix, mut column) = (tile / across, tile % across * COLUMNS);
+            let end = (column + COLUMNS).min(self.inner);
+            while end - column >= WIDE * S::LANES {
+                self.columns::<S, WIDE>(s, matrix, column, S::LANES);
+                column += WIDE * S::LANES;
+            }
+            while column < end {
+                let lanes = (end - column).min(S::LANES);
+                self.columns::<S, 1>(s, matrix, column, lanes);
+                column += lanes;
             }
         }
     }
@@ -67,22 +94,33 @@ impl Task for Tiles<'_> {
 impl Tiles<'_> {
     /// `W` vectors of columns through all layers; `lanes` of the last vector are there.
     #[inline(always)]
-    fn tile<S: Simd, const W: usize>(&self, s: S, start: usize, lanes: usize) {
+    fn columns<S: Simd, const W: usize>(&self, s: S, matrix: usize, column: usize, lanes: usize) {
+        let start = matrix * self.n * self.inner + column;
         let x = Place { at: self.x.0.cast_mut().wrapping_add(start), stride: self.inner };
         let y = Place { at: self.y.at.wrapping_add(start), stride: self.inner };
         let room = Place { at: self.room.at, stride: W * S::LANES };
         let part = if lanes < S::LANES { Some(lanes) } else { None };
+        let Some(first) = self.layers.get(0) else { return };
         // SAFETY: x and y have n rows of `inner` numbers from the matrix's start on, of which these columns are a part; the
         // scratch memory holds n rows of W vectors, and vectors of layers have n numbers.
         unsafe {
-            let mut products = enter::<S, W>(s, &self.layers[0].v[..self.n], x, room, part);
-            for (i, layer) in self.layers.iter().enumerate() {
-                let next = self.layers.get(i + 1);
-                products = match (layer.abs, next) {
-                    (true, Some(next)) => through::<S, W, true>(s, (layer, next), self.n, room, products),
-                    (false, Some(next)) => through::<S, W, false>(s, (layer, next), self.n, room, products),
-                    (abs, None) => {
-                        leave::<S, W>(s, layer, abs, self.n, (room, y), part, products);
+            let mut products = enter::<S, W>(s, &first.v[..self.n], x, room, part);
+            for i in 0..self.layers.len() {
+                let (Some(layer), next) = (self.layers.get(i), self.layers.get(i + 1)) else { return };
+                let lines = self.signs.map(|signs| Lines { signs, first: matrix * self.n, column, lanes });
+                let lines = lines.filter(|_| layer.abs);
+                products = match (layer.abs, next, lines) {
+                    (true, Some(next), None) => {
+                        through::<S, W, true, false>(s, (layer, next), self.n, room, lines, products)
+                    }
+                    (true, Some(next), Some(_)) => {
+                        through::<S, W, true, true>(s, (layer, next), self.n, room, lines, products)
+                    }
+                    (false, Some(next), _) => {
+                        through::<S, W, false, false>(s, (layer, next), self.n, room, lines, products)
+                    }
+                    (_, None, _) => {
+                        leave::<S, W>(s, layer, self.n, (room, y), part, lines, products);
                         products
                     }
                 };
@@ -120,11 +158,12 @@ unsafe fn enter<S: Simd, const W: usize>(s: S, v: &[f32], x: Place, room: Place,
 
 /// Takes a tile through a layer in place, given its products; its products with the next vector.
 #[inline(always)]
-unsafe fn through<S: Simd, const W: usize, const ABS: bool>(
+unsafe fn through<S: Simd, const W: usize, const ABS: bool, const SIGNS: bool>(
     s: S,
-    (layer, next): (&Layer, &Layer),
+    (layer, next): (Layer<'_>, Layer<'_>),
     n: usize,
     room: Place,
+    lines: Option<Lines>,
     products: [S::F; W],
 ) -> [S::F; W] {
     let mut twice = products;
@@ -138,6 +177,9 @@ unsafe fn through<S: Simd, const W: usize, const ABS: bool>(
             unsafe {
                 let p = room.at.add(t * room.stride + w * S::LANES);
                 let z = s.add(s.neg_mul_add(twice[w], v, s.load(p)), b);
+                if let (true, Some(lines)) = (SIGNS, lines) {
+                    lines.put(s, layer, t, w, z);
+                }
                 let z = if ABS { s.abs(z) } else { z };
                 s.store(p, z);
                 sums[w] = s.mul_add(z, next, sums[w]);
@@ -151,11 +193,11 @@ unsafe fn through<S: Simd, const W: usize, const ABS: bool>(
 #[inline(always)]
 unsafe fn leave<S: Simd, const W: usize>(
     s: S,
-    layer: &Layer,
-    abs: bool,
+    layer: Layer<'_>,
     n: usize,
     (room, y): (Place, Place),
     part: Option<usize>,
+    lines: Option<Lines>,
     products: [S::F; W],
 ) {
     let mut twice = products;
@@ -168,7 +210,10 @@ unsafe fn leave<S: Simd, const W: usize>(
             unsafe {
                 let x = s.load(room.at.add(t * room.stride + w * S::LANES));
                 let z = s.add(s.neg_mul_add(twice[w], v, x), b);
-                let z = if abs { s.abs(z) } else { z };
+                if let Some(lines) = lines {
+                    lines.put(s, layer, t, w, z);
+                }
+                let z = if layer.abs { s.abs(z) } else { z };
                 let to = y.at.add(t * y.stride + w * S::LANES);
                 match part {
                     None => s.store(to, z),

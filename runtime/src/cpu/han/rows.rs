@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::super::simd::{Simd, Task};
 use super::super::{Source, Target};
-use super::Layer;
+use super::layers::{Layer, Layers};
+use super::signs::{Signs, put};
 
 /// Rows of a tile.
 const TILE: usize = 8;
@@ -18,12 +19,14 @@ pub(super) fn count(rows: usize) -> usize {
 
 /// Some tiles of a matrix [rows, n].
 pub(super) struct Tiles<'a> {
-    pub layers: &'a [Layer],
+    pub layers: Layers<'a>,
     pub tiles: Range<usize>,
     pub rows: usize,
     pub n: usize,
     pub x: Source,
     pub y: Target,
+    /// Where the signs of the rows go, a line each.
+    pub signs: Option<Signs>,
     /// As of [`scratch`].
     pub room: Target,
 }
@@ -70,8 +73,10 @@ impl Tiles<'_> {
 /// Rows on their way through a layer.
 #[derive(Clone, Copy)]
 struct Pass<'a> {
-    layer: &'a Layer,
-    next: Option<&'a Layer>,
+    layer: Layer<'a>,
+    next: Option<Layer<'a>>,
+    /// The lines of the rows' signs.
+    lines: Option<(Signs, usize)>,
     from: *const f32,
     to: *mut f32,
     n: usize,
@@ -92,18 +97,21 @@ impl Tiles<'_> {
         let (mut from, to) = (self.x.0.wrapping_add(row * self.n), self.y.at.wrapping_add(row * self.n));
         // SAFETY: `x` and `y` have the rows from `row` to `row + R`, of n numbers; vectors of layers have n or more.
         unsafe {
-            let mut products = dots::<S, R>(s, &self.layers[0].v, from, self.n);
-            for (i, layer) in self.layers.iter().enumerate() {
-                let next = self.layers.get(i + 1);
+            let mut products = self.layers.get(0).map_or([0.0; R], |first| dots::<S, R>(s, first.v, from, self.n));
+            for i in 0..self.layers.len() {
+                let (Some(layer), next) = (self.layers.get(i), self.layers.get(i + 1)) else { return };
+                let lines = self.signs.map(|signs| (signs, row)).filter(|_| layer.abs);
                 let ahead = (large && i == 0).then(|| from.wrapping_add(R * self.n));
                 // What goes past the caches must not be in them: until then the rows are in the scratch memory.
                 let to = if past && next.is_some() { self.room.at } else { to };
-                let pass = Pass { layer, next, from, to, n: self.n, past, ahead };
-                products = match (layer.abs, pass.next.is_some()) {
-                    (true, true) => through::<S, R, true, true>(s, pass, products),
-                    (true, false) => through::<S, R, true, false>(s, pass, products),
-                    (false, true) => through::<S, R, false, true>(s, pass, products),
-                    (false, false) => through::<S, R, false, false>(s, pass, products),
+                let pass = Pass { layer, next, lines, from, to, n: self.n, past, ahead };
+                products = match (layer.abs, pass.next.is_some(), lines.is_some()) {
+                    (true, true, false) => through::<S, R, true, true, false>(s, pass, products),
+                    (true, false, false) => through::<S, R, true, false, false>(s, pass, products),
+                    (true, true, true) => through::<S, R, true, true, true>(s, pass, products),
+                    (true, false, true) => through::<S, R, true, false, true>(s, pass, products),
+                    (false, true, _) => through::<S, R, false, true, false>(s, pass, products),
+                    (false, false, _) => through::<S, R, false, false, false>(s, pass, products),
                 };
                 from = to.cast_const();
             }
@@ -139,14 +147,20 @@ unsafe fn dots<S: Simd, const R: usize>(s: S, v: &[f32], x: *const f32, n: usize
 /// Takes `R` rows through a layer, given their products with its vector; their products with the next one's.
 ///
 /// # Safety
-/// As of [`dots`], for both places; they are the same or apart.
+/// As of [`dots`], for both places; they are the same or apart. The lines of signs have `n` bits.
 #[inline(always)]
-unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
+unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool, const SIGNS: bool>(
     s: S,
     pass: Pass<'_>,
     products: [f32; R],
 ) -> [f32; R] {
-    let Pass { layer, next, from, to, n, past, ahead } = pass;
+    let Pass { layer, next, lines, from, to, n, past, ahead } = pass;
+    let mut signs = [std::ptr::null_mut(); R];
+    if let (true, Some((all, row))) = (SIGNS, lines) {
+        for r in 0..R {
+            signs[r] = all.line(layer.words, row + r);
+        }
+    }
     let mut twice = [s.zero(); R];
     for r in 0..R {
         twice[r] = s.splat(2.0 * products[r]);
@@ -162,6 +176,9 @@ unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
             for r in 0..R {
                 let x = s.load(from.add(r * n + i));
                 let z = s.add(s.neg_mul_add(twice[r], v, x), b);
+                if SIGNS {
+                    put(s, signs[r], i, z, S::LANES);
+                }
                 let z = if ABS { s.abs(z) } else { z };
                 if !NEXT && past {
                     s.stream(to.add(r * n + i), z);
@@ -181,6 +198,9 @@ unsafe fn through<S: Simd, const R: usize, const ABS: bool, const NEXT: bool>(
             for r in 0..R {
                 let x = s.load_part(from.add(r * n + whole), n - whole);
                 let z = s.add(s.neg_mul_add(twice[r], v, x), b);
+                if SIGNS {
+                    put(s, signs[r], whole, z, n - whole);
+                }
                 let z = if ABS { s.abs(z) } else { z };
                 s.store_part(to.add(r * n + whole), n - whole, z);
                 sums[r] = s.mul_add(z, next, sums[r]);

@@ -103,6 +103,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn is_nan(self, a: Self::F) -> Self::M;
     /// `a` where `m` holds, `b` elsewhere.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// A bit for each lane in which `m` holds, the first lane the lowest.
+    fn bits(self, m: Self::M) -> u32;
+    /// Holds in the lanes whose bit is set.
+    fn mask(self, bits: u32) -> Self::M;
     /// The sum of all lanes, in an order that depends on [`Simd::LANES`] alone.
     fn sum(self, a: Self::F) -> f32;
     /// The greatest of all lanes, none of which is not a number.
@@ -131,5 +135,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn neg(self, a: Self::F) -> Self::F {
         self.sub(self.splat(-0.0), a)
+    }
+
+    /// −a where `m` holds, a elsewhere.
+    #[inline(always)]
+    fn neg_where(self, m: Self::M, a: Self::F) -> Self::F {
+        self.select(m, self.neg(a), a)
     }
 }

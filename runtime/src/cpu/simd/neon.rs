@@ -124,6 +124,16 @@ impl Simd for Neon {
         unsafe { vbslq_f32(m, a, b) }
     }
     #[inline(always)]
+    fn bits(self, m: uint32x4_t) -> u32 {
+        const LANES: [u32; 4] = [1, 2, 4, 8];
+        unsafe { vaddvq_u32(vandq_u32(m, vld1q_u32(LANES.as_ptr()))) }
+    }
+    #[inline(always)]
+    fn mask(self, bits: u32) -> uint32x4_t {
+        const LANES: [u32; 4] = [1, 2, 4, 8];
+        unsafe { vtstq_u32(vdupq_n_u32(bits), vld1q_u32(LANES.as_ptr())) }
+    }
+    #[inline(always)]
     fn sum(self, a: float32x4_t) -> f32 {
         unsafe { vaddvq_f32(a) }
     }

@@ -115,6 +115,14 @@ impl Simd for Scalar {
         [pick(0), pick(1), pick(2), pick(3)]
     }
     #[inline(always)]
+    fn bits(self, m: [bool; 4]) -> u32 {
+        (0..4).map(|lane| u32::from(m[lane]) << lane).sum()
+    }
+    #[inline(always)]
+    fn mask(self, bits: u32) -> [bool; 4] {
+        [0, 1, 2, 3].map(|lane| bits >> lane & 1 == 1)
+    }
+    #[inline(always)]
     fn sum(self, a: V) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }

@@ -42,6 +42,9 @@ impl Task for Everything<'_> {
             let nan = s.select(s.is_nan(va), vb, va);
             check("is_nan", nan, &|a, b| if a.is_nan() { b } else { a });
             check("select", s.select(s.lt(va, vb), va, vb), &|a, b| if a < b { a } else { b });
+            let less = s.bits(s.lt(va, vb));
+            assert!((0..S::LANES).all(|i| (less >> i & 1 == 1) == (a[i] < b[i])) && less >> (S::LANES - 1) <= 1);
+            check("neg_where", s.neg_where(s.mask(less), va), &|a, b| if a < b { -a } else { a });
             for n in 0..=S::LANES {
                 // SAFETY: `n` elements are read and written.
                 let part = unsafe { s.load_part(a.as_ptr(), n) };
