@@ -23,7 +23,7 @@ pub struct OpenOptions {
     /// Seed of splits and of generated sets.
     pub seed: u64,
     /// Fractions of all samples for training, validation and test, drawn by seed, in place of the set's own splits.
-    pub split: Option<[f64; 3]>,
+    pub fractions: Option<[f64; 3]>,
     /// Fraction of the training split to be held out for validation, drawn by seed.
     pub validation: Option<f64>,
     /// What the labels of a table are; by default classes where they are text (or integer arrays), numbers otherwise.
@@ -49,7 +49,7 @@ impl Default for OpenOptions {
         OpenOptions {
             format: None,
             seed: 0,
-            split: None,
+            fractions: None,
             validation: None,
             task: None,
             target: None,

@@ -13,7 +13,7 @@ pub(crate) fn rows(
     own: Option<[f64; 3]>,
     options: &OpenOptions,
 ) -> Result<[Vec<u32>; 3], DataError> {
-    let mut rows = match options.split.or(own) {
+    let mut rows = match options.fractions.or(own) {
         Some(fractions) => drawn(parts, fractions, options.seed)?,
         None => given(parts),
     };
@@ -34,7 +34,7 @@ fn drawn(parts: &[(Which, Range<u32>)], fractions: [f64; 3], seed: u64) -> Resul
     let sums = [fractions[0], fractions[0] + fractions[1], fractions.iter().sum()];
     if !fractions.iter().all(|part| (0.0..=1.0).contains(part)) || sums[2] > 1.0 + 1e-9 || sums[2] == 0.0 {
         let [train, validation, test] = fractions;
-        let option = format!("split {train},{validation},{test}");
+        let option = format!("fractions {train},{validation},{test}");
         return Err(DataError::option(option, "fractions are between 0 and 1, their sum above 0 and at most 1"));
     }
     let mut all: Vec<u32> = parts.iter().flat_map(|(_, range)| range.clone()).collect();
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn fractions_draw_from_all_samples_by_seed() {
         let draw = |seed| {
-            let options = OpenOptions { split: Some([0.8, 0.12, 0.08]), seed, ..Default::default() };
+            let options = OpenOptions { fractions: Some([0.8, 0.12, 0.08]), seed, ..Default::default() };
             rows(&parts(), None, &options).unwrap()
         };
         let [train, validation, test] = draw(3);
@@ -102,9 +102,9 @@ mod tests {
 
     #[test]
     fn bad_fractions_are_refused() {
-        for split in [[0.9, 0.2, 0.0], [-0.1, 0.5, 0.5], [f64::NAN, 0.0, 0.0], [0.0; 3]] {
-            let options = OpenOptions { split: Some(split), ..Default::default() };
-            assert!(matches!(rows(&parts(), None, &options), Err(DataError::Option { .. })), "{split:?}");
+        for fractions in [[0.9, 0.2, 0.0], [-0.1, 0.5, 0.5], [f64::NAN, 0.0, 0.0], [0.0; 3]] {
+            let options = OpenOptions { fractions: Some(fractions), ..Default::default() };
+            assert!(matches!(rows(&parts(), None, &options), Err(DataError::Option { .. })), "{fractions:?}");
         }
         let options = OpenOptions { validation: Some(1.5), ..Default::default() };
         assert!(rows(&parts(), None, &options).is_err());

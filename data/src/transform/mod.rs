@@ -15,6 +15,7 @@ mod normalise;
 
 pub(crate) use adapt::luminance;
 pub use normalise::Normalise;
+pub(crate) use normalise::moments;
 
 /// How samples are prepared. Pictures come out as `[channels, height, width]`, their bytes scaled to [0, 1].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
