@@ -131,10 +131,14 @@ impl Ui {
     }
 }
 
-/// Ends the program on Ctrl-C: temporary files go, exit code 6.
+/// Ends the program on Ctrl-C: temporary files go, exit code 6. A verb that listens ends by itself.
 pub(super) fn on_interrupt(ui: &Ui) {
     let ui = ui.clone();
     let handler = move || {
+        if crate::interrupt::request() {
+            ui.note("\nending after this step; once more to end at once");
+            return;
+        }
         crate::output::abandon();
         let failure = Failure::new("E107", "", "interrupted");
         let code = exit_of(&failure);
