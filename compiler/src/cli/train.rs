@@ -7,7 +7,7 @@ use clap::Args;
 use hanc_proto::SaveOptions;
 
 use super::model::{self, Loaded};
-use super::{Outcome, recipe, text, ui, ui::Ui};
+use super::{Outcome, recipe, text, ui::Ui};
 use crate::blocks;
 use crate::error::Failure;
 use crate::ir::Graph;
@@ -63,11 +63,12 @@ impl Train {
         };
         let mut learner = Learner::new(&lesson)?;
         ui.note(announcement(&learner, &recipe, ui.threads));
+        let listener = crate::interrupt::listen();
         let options = run::Options {
             folder: self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model)),
             resume: self.resume,
             progress: if ui.is_quiet() { Show::Quiet } else { Show::Stderr },
-            stop: ui::stopping(),
+            stop: listener.flag(),
         };
         let mut summary = run::run(&mut learner, &recipe, &options).map_err(|error| error.failure(&self.model))?;
         save(&model, learner.model(), &self.output)?;

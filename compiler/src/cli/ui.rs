@@ -2,8 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Mutex;
 
 use super::text::{Paint, clean};
 use super::{Color, Common, Outcome, exit_of};
@@ -137,12 +136,12 @@ impl Ui {
     }
 }
 
-/// Ends the program on Ctrl-C: temporary files go, exit code 6.
+/// Ends the program on Ctrl-C: temporary files go, exit code 6. A verb that listens ends by itself.
 pub(super) fn on_interrupt(ui: &Ui) {
     let ui = ui.clone();
     let handler = move || {
-        // The first request lets a run of training end with a checkpoint; a second one ends it at once.
-        if STOPPING.get().is_some_and(|stop| !stop.swap(true, Ordering::Relaxed)) {
+        if crate::interrupt::request() {
+            ui.note("\nending after this step; once more to end at once");
             return;
         }
         crate::output::abandon();
@@ -154,13 +153,6 @@ pub(super) fn on_interrupt(ui: &Ui) {
     if ctrlc::set_handler(handler).is_err() {
         say("note: Ctrl-C is not handled on this system");
     }
-}
-
-static STOPPING: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-
-/// A flag that is set when the program is asked to end, in place of ending.
-pub(super) fn stopping() -> Arc<AtomicBool> {
-    STOPPING.get_or_init(Arc::default).clone()
 }
 
 /// Standard output, once. A reader that went away ends the program without a word.
