@@ -139,7 +139,7 @@ fn opened(data: &recipe::Data, seed: u64) -> Result<Dataset, SetsError> {
     let synthetic = data.path.starts_with("synth:");
     let cut = match (has(Which::Validation) || given[0], has(Which::Test) || given[1]) {
         _ if synthetic || !(has(Which::Validation) || has(Which::Test)) => OpenOptions {
-            split: Some([train, if given[0] { 0.0 } else { validation }, if given[1] { 0.0 } else { test }]),
+            fractions: Some([train, if given[0] { 0.0 } else { validation }, if given[1] { 0.0 } else { test }]),
             ..base
         },
         (false, _) if validation > 0.0 => OpenOptions { validation: Some(validation / (train + validation)), ..base },
