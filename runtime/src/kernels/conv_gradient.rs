@@ -90,9 +90,8 @@ mod tests {
 
     #[test]
     fn gradients_are_the_adjoints() {
-        let params = |strides: &[i64], pads: &[i64]| {
-            Params::new().with("strides", strides.to_vec()).with("pads", pads.to_vec())
-        };
+        let params =
+            |strides: &[i64], pads: &[i64]| Params::new().with("strides", strides.to_vec()).with("pads", pads.to_vec());
         adjoint(&[2, 5, 4, 3], &[4, 3, 3, 3], &[2, 5, 4, 4], &params(&[1, 1], &[1; 4]));
         adjoint(&[1, 7, 7, 4], &[6, 2, 3, 2], &[1, 4, 3, 6], &params(&[2, 2], &[1, 0, 1, 0]).with("group", 2));
         let depthwise = params(&[1], &[3, 0]).with("group", 5).with("dilations", vec![2]);

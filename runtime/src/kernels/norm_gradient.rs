@@ -63,15 +63,13 @@ impl Channels {
 }
 
 /// Real operands from `first` on, each of `count` elements.
-fn vectors<'a, R: Real, const N: usize>(
-    call: &Call<'a, R>,
-    first: usize,
-    count: usize,
-) -> Result<[&'a [R]; N], Fault> {
+fn vectors<'a, R: Real, const N: usize>(call: &Call<'a, R>, first: usize, count: usize) -> Result<[&'a [R]; N], Fault> {
     let mut lists: [&[R]; N] = [&[]; N];
     for (i, list) in lists.iter_mut().enumerate() {
         *list = call.real(first + i)?.0;
-        ensure(list.len() == count, || format!("operand {} has {} numbers, {count} are needed", first + i, list.len()))?;
+        ensure(list.len() == count, || {
+            format!("operand {} has {} numbers, {count} are needed", first + i, list.len())
+        })?;
     }
     Ok(lists)
 }
@@ -140,12 +138,7 @@ fn layer<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Faul
 }
 
 /// The gradients of one normalised row; those of scale and shift are added.
-fn row<R: Real>(
-    (x, dy, scale): (&[R], &[R], &[R]),
-    epsilon: R,
-    dx: &mut [R],
-    (dscale, db): (&mut [R], &mut [R]),
-) {
+fn row<R: Real>((x, dy, scale): (&[R], &[R], &[R]), epsilon: R, dx: &mut [R], (dscale, db): (&mut [R], &mut [R])) {
     let n = R::of(x.len() as f64);
     let (mean, var) = moments(x.iter().copied(), x.len());
     let inverse = rsqrt(var + epsilon);
