@@ -84,17 +84,19 @@ impl DataError {
         }
     }
 
-    /// What is wrong, without the path.
+    /// What is wrong, without what it is about.
     pub fn detail(&self) -> String {
         match self {
             DataError::Read { source, .. } => source.to_string(),
             DataError::Malformed { place, message, .. } => format!("{place}: {message}"),
             DataError::Array(error) => error.to_string(),
-            DataError::Unknown { message, .. } => message.clone(),
+            DataError::Unknown { message, .. }
+            | DataError::Inconsistent { message, .. }
+            | DataError::Option { message, .. } => message.clone(),
             DataError::TooLarge { needed, limit, .. } => {
                 format!("it takes {needed} bytes in memory, the limit is {limit}")
             }
-            DataError::Inconsistent { .. } | DataError::Option { .. } | DataError::Worker { .. } => self.to_string(),
+            DataError::Worker { .. } => self.to_string(),
         }
     }
 

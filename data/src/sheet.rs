@@ -106,7 +106,7 @@ fn label(data: &Dataset, split: &Split, index: u32) -> String {
 
 /// As many columns as make a sheet about as wide as it is high.
 fn columns(count: usize, width: usize, height: usize) -> usize {
-    let ideal = (count as f64 * height as f64 / width as f64).sqrt().ceil() as usize;
+    let ideal = (count as f64 * height as f64 / width as f64).sqrt() as usize;
     ideal.clamp(1, count.max(1))
 }
 
@@ -115,9 +115,9 @@ mod tests {
     use super::*;
     use crate::{Augment, OpenOptions, Which, open};
 
-    fn sheet_of(augment: Augment, samples: usize) -> RgbImage {
+    fn sheet_of(augment: &[Augment], samples: usize) -> RgbImage {
         let data = open("synth:shapes,size=16,count=20,channels=1", &OpenOptions::default()).unwrap();
-        let transform = TransformOptions { augment, ..Default::default() };
+        let transform = TransformOptions { augment: augment.to_vec(), ..Default::default() };
         let options = SheetOptions { samples, transform, seed: 0, epoch: 0 };
         let png = sheet(&data, data.split(Which::Train).unwrap(), &options).unwrap();
         image::load_from_memory(&png).unwrap().into_rgb8()
@@ -125,24 +125,24 @@ mod tests {
 
     #[test]
     fn pictures_stand_in_rows_with_their_labels_below() {
-        let plain = sheet_of(Augment::default(), 6);
-        // Three columns of 64 pixels, two rows of 64 and a line of text.
-        assert_eq!(plain.dimensions(), (6 + 3 * 70, 6 + 2 * (64 + LINE as u32 + 6)));
+        let plain = sheet_of(&[], 6);
+        // Two columns of 64 pixels, three rows of 64 and a line of text.
+        assert_eq!(plain.dimensions(), (6 + 2 * 70, 6 + 3 * (64 + LINE as u32 + 6)));
         let inked = |x: u32, y: u32| (0..64).any(|dx| (0..LINE as u32).any(|dy| plain[(x + dx, y + dy)] == INK));
-        assert!([6, 76, 146].iter().all(|x| inked(*x, 70)));
+        assert!([(6, 70), (76, 70), (6, 151), (76, 232)].iter().all(|(x, y)| inked(*x, *y)));
         assert_eq!((plain[(6, 6)], plain[(9, 9)], plain[(3, 3)]), (plain[(7, 9)], plain[(6, 6)], PAPER));
     }
 
     #[test]
     fn augmentation_is_shown() {
-        let cutout = sheet_of(Augment { cutout: 8, ..Default::default() }, 6);
+        let cutout = sheet_of(&[Augment::Cutout { size: 8 }], 6);
         let black = cutout.pixels().filter(|pixel| pixel.0 == [0; 3]).count();
         assert!(black >= 6 * 16 * 16, "{black}");
     }
 
     #[test]
     fn sheets_are_not_larger_than_the_split_and_tables_have_none() {
-        assert_eq!(sheet_of(Augment::default(), 1000).width(), 6 + 5 * 70);
+        assert_eq!(sheet_of(&[], 1000).width(), 6 + 4 * 70);
         let data = open("synth:sine", &OpenOptions::default()).unwrap();
         let options = SheetOptions { samples: 1, transform: TransformOptions::default(), seed: 0, epoch: 0 };
         assert!(sheet(&data, data.split(Which::Train).unwrap(), &options).is_err());

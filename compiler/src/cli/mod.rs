@@ -18,6 +18,7 @@ mod compile;
 mod compiled;
 mod completions;
 mod convert;
+mod data;
 
 mod eval;
 mod explain;
@@ -44,7 +45,8 @@ struct Cli {
     common: Common,
 }
 
-const EXIT_CODES: &str = "MODEL is a path, or `zoo:NAME` with options (`zoo:stem-mixer,mlp=2,han=16,seed=1`).\n\n\
+const EXIT_CODES: &str = "MODEL is a path, or `zoo:NAME` with options (`zoo:stem-mixer,mlp=2,han=16,seed=1`).\n\
+DATA is a path, or `synth:NAME` with options (`synth:shapes,size=16`).\n\n\
 Exit codes: 0 done, 1 nothing matched, 2 usage, 3 bad or unsupported model or data, 4 a check failed, \
 5 a limit was hit, 6 interrupted.";
 
@@ -95,6 +97,7 @@ enum Verb {
     Bench(bench::Bench),
     Recipe(recipe::RecipeVerb),
     Zoo(zoo::Zoo),
+    Data(data::Data),
     Explain(explain::Explain),
     Completions(completions::Completions),
 }
@@ -128,6 +131,7 @@ impl Verb {
             Verb::Bench(verb) => verb.run(cx),
             Verb::Recipe(verb) => verb.run(),
             Verb::Zoo(verb) => verb.run(cx),
+            Verb::Data(verb) => verb.run(cx),
             Verb::Explain(verb) => verb.run(cx),
             Verb::Completions(verb) => verb.run(),
         }

@@ -1,7 +1,5 @@
 //! From the errors of training to the rows of the table.
 
-use hanc_data::DataError;
-use hanc_data::array::ArrayError;
 use hanc_runtime::cpu::simd::IsaError;
 
 use super::{Coded, node};
@@ -10,27 +8,6 @@ use crate::train::StepError;
 use crate::train::evaluate::EvaluateError;
 use crate::train::network::NetworkError;
 use crate::train::sets::SetsError;
-
-/// The code of a file of arrays that cannot be read.
-pub(super) fn array(error: &ArrayError) -> &'static str {
-    match error {
-        ArrayError::Read { .. } => "E103",
-        ArrayError::Malformed { .. } | ArrayError::Type { .. } => "E106",
-        ArrayError::TooLarge { .. } => "E701",
-    }
-}
-
-impl Coded for DataError {
-    fn code(&self) -> &'static str {
-        match self {
-            DataError::Read { .. } => "E103",
-            DataError::Array(error) => array(error),
-            DataError::TooLarge { .. } => "E701",
-            DataError::Option { .. } => "E101",
-            _ => "E821",
-        }
-    }
-}
 
 impl Coded for SetsError {
     fn code(&self) -> &'static str {

@@ -116,7 +116,7 @@ impl Learner {
     fn learn(&mut self, rate: f64) -> Result<StepReport, Failure> {
         let data = &self.recipe.data.path;
         if !self.loader.next_into(&mut self.batch).map_err(|e| Failure::at(data.as_str(), &e))? {
-            return Err(Failure::new("E821", data.as_str(), "there are no more samples"));
+            return Err(Failure::new("E112", data.as_str(), "there are no more samples"));
         }
         self.next += 1;
         let (shape, count) = (self.port.shape(self.batch.len()), [self.batch.len()]);

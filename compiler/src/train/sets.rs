@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hanc_data::augment::Policy;
 use hanc_data::{Augment, DataError, Dataset, OpenOptions, Split, Transform, TransformOptions, Which};
 
 use super::recipe::{self, Normalise};
@@ -112,8 +111,8 @@ impl Sets {
             spec => other(spec),
         };
         let (validation, test) = (of(&data.validation, Which::Validation)?, of(&data.test, Which::Test)?);
-        let prepare = |augment: Augment| Transform::of_split(&prepared(data, port, &set, augment), &train);
-        let (changed, plain) = (prepare(augment(&data.augment))?, prepare(Augment::default())?);
+        let prepare = |augment: &[Augment]| Transform::of_split(&prepared(data, port, &set, augment.to_vec()), &train);
+        let (changed, plain) = (prepare(&data.augment)?, prepare(&[])?);
         let sample = plain.shape();
         if sample.iter().product::<usize>() != port.sample.iter().product::<usize>() {
             let (name, wanted) = (port.name.clone(), port.sample.clone());
@@ -129,26 +128,17 @@ fn options(data: &recipe::Data) -> OpenOptions {
     OpenOptions { standardise: table && data.normalise == Normalise::Training, ..OpenOptions::default() }
 }
 
-/// The set with the splits that its files say; what they do not say is cut by the recipe's shares.
+/// The set with the splits that its files say; those that they do not say have the recipe's shares.
 fn opened(data: &recipe::Data, seed: u64) -> Result<Dataset, SetsError> {
-    let base = OpenOptions { seed, ..options(data) };
-    let own = hanc_data::open(&data.path, &base)?;
-    let has = |which: Which| own.split(which).is_some();
     let [train, validation, test] = data.split;
-    let given = [!data.validation.is_empty(), !data.test.is_empty()];
-    let synthetic = data.path.starts_with("synth:");
-    let cut = match (has(Which::Validation) || given[0], has(Which::Test) || given[1]) {
-        _ if synthetic || !(has(Which::Validation) || has(Which::Test)) => OpenOptions {
-            fractions: Some([train, if given[0] { 0.0 } else { validation }, if given[1] { 0.0 } else { test }]),
-            ..base
-        },
-        (false, _) if validation > 0.0 => OpenOptions { validation: Some(validation / (train + validation)), ..base },
-        _ => return Ok(own),
-    };
-    Ok(hanc_data::open(&data.path, &cut)?)
+    let share = |elsewhere: &str, share: f64| if elsewhere.is_empty() { share } else { 0.0 };
+    let shares = [train, share(&data.validation, validation), share(&data.test, test)];
+    let fractions = data.path.starts_with("synth:").then_some(shares);
+    let own = OpenOptions { seed, fractions, shares: Some(shares).filter(|_| fractions.is_none()), ..options(data) };
+    Ok(hanc_data::open(&data.path, &own)?)
 }
 
-fn prepared(data: &recipe::Data, port: &Port, set: &Dataset, augment: Augment) -> TransformOptions {
+fn prepared(data: &recipe::Data, port: &Port, set: &Dataset, augment: Vec<Augment>) -> TransformOptions {
     let pictures = set.format() != hanc_data::Format::Csv && set.shape().is_none_or(|shape| shape.len() == 3);
     let picture = port.picture().filter(|_| pictures);
     let size = match data.resize[..] {
@@ -167,22 +157,4 @@ fn prepared(data: &recipe::Data, port: &Port, set: &Dataset, augment: Augment) -
         },
     };
     TransformOptions { size: size.filter(|_| pictures), channels, normalise, augment }
-}
-
-/// The changes of a recipe.
-fn augment(list: &[recipe::Augment]) -> Augment {
-    let mut all = Augment::default();
-    for one in list {
-        match *one {
-            recipe::Augment::Crop { padding } => all.crop = padding,
-            recipe::Augment::Flip { .. } => all.flip = true,
-            recipe::Augment::Autoaugment => all.policy = Some(Policy::AutoAugment),
-            recipe::Augment::Randaugment { operations, magnitude } => {
-                let (operations, magnitude) = (operations as u32, magnitude.round() as u32);
-                all.policy = Some(Policy::RandAugment { operations, magnitude });
-            }
-            recipe::Augment::Cutout { size } => all.cutout = size,
-        }
-    }
-    all
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod calls;
 mod compiled;
+mod data;
 mod files;
 mod measure;
 mod verbs;
