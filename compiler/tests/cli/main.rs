@@ -8,4 +8,5 @@ mod calls;
 mod compiled;
 mod files;
 mod measure;
+mod recipe;
 mod verbs;
