@@ -9,4 +9,6 @@ mod compiled;
 mod files;
 mod measure;
 mod recipe;
+#[cfg(unix)]
+mod resume;
 mod verbs;
