@@ -83,16 +83,15 @@ impl Train {
             return stored_recipe(folder).map_err(|error| error.failure(&self.model));
         }
         let said = |key: &str| self.overrides.iter().any(|one| one.split('=').next().is_some_and(|k| k.trim() == key));
-        let mut recipe = recipe::load(&self.recipe, &self.overrides)?;
+        let seed = ui.given_seed.map(|seed| format!("train.seed={seed}"));
+        let overrides: Vec<_> = self.overrides.iter().cloned().chain(seed).collect();
+        let mut recipe = recipe::load(&self.recipe, &overrides)?;
         if let Some(data) = &self.data {
             recipe.data.path = data.clone();
         }
         if recipe.data.path.is_empty() {
             return Err(Failure::new("E101", "--data", "there is nothing to learn from")
                 .help("Give --data DATA: a file, a folder, or synth:shapes to try."));
-        }
-        if let Some(seed) = ui.given_seed {
-            recipe.train.seed = seed;
         }
         if self.teacher.is_some() && recipe.loss.teacher == 0.0 && recipe.loss.features == 0.0 && !said("loss.teacher")
         {

@@ -1,12 +1,11 @@
 //! A model that learns from samples as a recipe says: the task of a run.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use globset::{Glob, GlobSetBuilder};
 use hanc_data::{Batch, Loader, LoaderOptions, Order};
-use hanc_runtime::{DType, Tensor, View};
+use hanc_runtime::{Tensor, View};
 
 use super::evaluate::{EvaluateError, Judge};
 use super::network::Trained;
@@ -162,9 +161,7 @@ impl Task for Learner {
 
     fn state(&mut self) -> Result<State<'_>, Failure> {
         let saved = |state: hanc_runtime::Output<'_>| {
-            let numbers = state.f32().map(bytemuck::cast_slice::<f32, u8>).unwrap_or_default().to_vec();
-            let saved = Saved { dtype: DType::F32, shape: state.shape.to_vec(), bytes: Cow::Owned(numbers) };
-            (state.name.to_owned(), saved)
+            (state.name.to_owned(), Saved::f32(state.shape, state.f32().unwrap_or_default()))
         };
         Ok(self.trainer.states().map(saved).collect())
     }

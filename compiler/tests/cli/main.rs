@@ -9,4 +9,7 @@ mod compiled;
 mod data;
 mod files;
 mod measure;
+mod recipe;
+#[cfg(unix)]
+mod resume;
 mod verbs;

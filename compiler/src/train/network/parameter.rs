@@ -200,18 +200,17 @@ fn is_constant_node(graph: &Graph, id: ValueId) -> bool {
 }
 
 impl Parameter {
-    /// Writes the numbers into the model.
+    /// Writes the numbers into the model. What was written before changes nothing.
     pub fn write(&self, model: &mut Graph, data: &[f32]) {
+        let initial = self.initial.reals().unwrap_or_default();
         for part in &self.parts {
-            let Some(own) = data.get(part.range.clone()) else { continue };
-            let length = |data: &[f64]| data.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let (Some(own), Some(first)) = (data.get(part.range.clone()), initial.get(part.range.clone())) else {
+                continue;
+            };
+            let own: Vec<f64> = own.iter().map(|x| f64::from(*x)).collect();
+            let scale = Some(length(first) / length(&own)).filter(|scale| part.direction && scale.is_finite());
             for &(place, factor) in &part.places {
-                let mut numbers: Vec<f64> = own.iter().map(|x| f64::from(*x) * factor).collect();
-                let old = model.literal(place).and_then(|constant| constant.reals()).unwrap_or_default();
-                let scale = length(&old) / length(&numbers);
-                if part.direction && scale.is_finite() {
-                    numbers.iter_mut().for_each(|x| *x *= scale);
-                }
+                let numbers: Vec<f64> = own.iter().map(|x| x * factor * scale.unwrap_or(1.0)).collect();
                 put(model, place, &numbers);
             }
         }
@@ -223,6 +222,10 @@ impl Parameter {
         self.fixed.iter().for_each(|range| mask[range.clone()].fill(0.0));
         (!self.fixed.is_empty()).then_some(mask)
     }
+}
+
+fn length(vector: &[f64]) -> f64 {
+    vector.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// Writes numbers into a constant of the model, in its type.

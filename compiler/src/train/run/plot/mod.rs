@@ -44,9 +44,9 @@ pub(super) fn draw(lines: &[Line]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
          role=\"img\"><title>Training</title><style>{STYLE}</style>\n"
     );
-    let _ = write!(
+    let _ = writeln!(
         svg,
-        "<text class=\"title\" x=\"{MARGIN}\" y=\"38\">{} steps, {} epochs</text>\n",
+        "<text class=\"title\" x=\"{MARGIN}\" y=\"38\">{} steps, {} epochs</text>",
         grouped(steps),
         axis::short(epochs)
     );
@@ -70,7 +70,7 @@ fn frames(count: usize) -> Vec<Frame> {
 
 /// Losses, the other metrics by name, the learning rate.
 fn panels(lines: &[Line]) -> Vec<Panel> {
-    let train = |value: fn(&Line) -> Option<f64>| points(lines, |line| value(line));
+    let train = |value: fn(&Line) -> Option<f64>| points(lines, value);
     let metric = |name: &str| points(lines, |line| line.validation.as_ref()?.get(name).copied().flatten());
     let losses = vec![Curve::noisy("train", train(|line| line.loss)), Curve::marked("validation", metric("loss"))];
     let names = lines.iter().filter_map(|line| line.validation.as_ref()).flat_map(|metrics| metrics.keys());

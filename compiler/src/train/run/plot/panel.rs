@@ -108,7 +108,8 @@ impl Paper {
             let text = short(value);
             let _ = writeln!(svg, "<text text-anchor=\"end\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>", x - 8.0, at + 4.0);
         }
-        for value in self.x.ticks((width / 65.0) as usize) {
+        // A step has no parts.
+        for value in self.x.ticks((width / 65.0) as usize).into_iter().filter(|value| value.fract() == 0.0) {
             let at = x + width * self.x.place(value);
             let text = short(value);
             let _ =
