@@ -43,7 +43,7 @@ fn model(rows: usize, n: usize, layers: usize) -> Model {
         range.map(|slot| Port { name: slots[slot].name.clone(), slot }).collect::<Vec<_>>()
     };
     let (inputs, outputs) = (ports(0..4), ports(5..9));
-    Model::new(Plan { symbols: Vec::new(), slots, steps, inputs, outputs }, Weights::new()).unwrap()
+    Model::new(Plan { slots, steps, inputs, outputs, ..Plan::default() }, Weights::new()).unwrap()
 }
 
 /// Numbers in (−1, 1) that do not repeat.

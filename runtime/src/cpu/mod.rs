@@ -34,6 +34,7 @@ pub(crate) mod moves;
 pub(crate) mod nary;
 pub(crate) mod norm;
 pub(crate) mod norm_channels;
+pub(crate) mod optimiser;
 pub mod pool;
 pub(crate) mod pool_windows;
 pub(crate) mod reduce;

@@ -15,7 +15,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               with parameter nesterov P - rate (g + momentum M); rate = H[0] rate_factor",
         f64: sgd,
         f32: sgd,
-        cpu: None,
+        cpu: Some(&crate::cpu::optimiser::SGD),
     },
     Kernel {
         name: "adam_step.1",
@@ -24,28 +24,28 @@ pub(super) static KERNELS: &[Kernel] = &[
               P = P - rate (M / (1 - beta1^t)) / (√(V / (1 - beta2^t)) + epsilon); t = H[1], rate = H[0] rate_factor",
         f64: adam,
         f32: adam,
-        cpu: None,
+        cpu: Some(&crate::cpu::optimiser::ADAM),
     },
     Kernel {
         name: "accumulate.1",
         doc: "operands A, G, F [1]; result G where F is not 0, else A + G",
         f64: accumulate,
         f32: accumulate,
-        cpu: None,
+        cpu: Some(&crate::cpu::optimiser::ACCUMULATE),
     },
     Kernel {
         name: "blend.1",
         doc: "operands X, Z, H? [3]; result X + weight (Z - X); X where H[2] is 0",
         f64: blend,
         f32: blend,
-        cpu: None,
+        cpu: Some(&crate::cpu::optimiser::BLEND),
     },
     Kernel {
         name: "sum_squares.1",
         doc: "result i is the sum of the squares of operand i's elements",
         f64: sum_squares,
         f32: sum_squares,
-        cpu: None,
+        cpu: Some(&crate::cpu::optimiser::SUM_SQUARES),
     },
 ];
 
