@@ -160,10 +160,8 @@ impl Task for Learner {
     }
 
     fn state(&mut self) -> Result<State<'_>, Failure> {
-        let saved = |state: hanc_runtime::Output<'_>| {
-            (state.name.to_owned(), Saved::f32(state.shape, state.f32().unwrap_or_default()))
-        };
-        Ok(self.trainer.states().map(saved).collect())
+        let all = self.trainer.states();
+        Ok(all.map(|s| (s.name.to_owned(), Saved::f32(s.shape, s.f32().unwrap_or_default()))).collect())
     }
 
     fn restore(&mut self, state: BTreeMap<String, Tensor>) -> Result<(), Failure> {
