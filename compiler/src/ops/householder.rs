@@ -1,6 +1,7 @@
 //! hanc's own operators: Householder reflections and Han layers.
 
 use super::support::vector;
+use crate::grad::rules::householder as grad;
 use crate::infer::{self, Infer};
 use crate::ir::{Dim, Node};
 use crate::lower::{Call, Lower, Lowering};
@@ -13,8 +14,18 @@ const XUB: &[Param] = &[one("X"), one("u"), opt("b")];
 const AXIS: &[AttrSpec] = &[attr("axis", Int(Some(-1)))];
 
 pub(super) static OPS: &[Op] = &[
-    Op::new("Householder", Lower::Call(|cx| lower(cx, false))).domain(DOMAIN).inputs(XUB).attrs(AXIS).infer(infer),
-    Op::new("Han", Lower::Call(|cx| lower(cx, true))).domain(DOMAIN).inputs(XUB).attrs(AXIS).infer(infer),
+    Op::new("Householder", Lower::Call(|cx| lower(cx, false)))
+        .grad(grad::householder)
+        .domain(DOMAIN)
+        .inputs(XUB)
+        .attrs(AXIS)
+        .infer(infer),
+    Op::new("Han", Lower::Call(|cx| lower(cx, true)))
+        .grad(grad::han)
+        .domain(DOMAIN)
+        .inputs(XUB)
+        .attrs(AXIS)
+        .infer(infer),
     Op::new("HanStack", Lower::Call(lower_stack))
         .domain(DOMAIN)
         .inputs(&[one("X"), one("U"), one("B")])
