@@ -8,7 +8,7 @@ mod cast;
 mod channels_last;
 mod content;
 mod conv;
-mod einsum;
+pub(crate) mod einsum;
 mod elementwise;
 mod features;
 mod fused;

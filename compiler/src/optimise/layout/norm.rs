@@ -1,8 +1,8 @@
 //! Normalisations.
 
 use super::axis::{marked, marks_of};
-use super::elementwise::combine;
-use super::program::{Step, What};
+use super::elementwise::{combine, conform};
+use super::program::{Source, Step, What};
 use super::view::{View, proper, total};
 use super::walk::{Held, Walk, with_attr};
 use crate::infer;
@@ -117,6 +117,36 @@ pub(super) fn batch(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let factor: Vec<f64> = scale.iter().zip(&variance).map(|(scale, v)| scale / (v + epsilon).sqrt()).collect();
     let offset: Vec<f64> = shift.iter().zip(&mean).zip(&factor).map(|((b, mean), f)| b - mean * f).collect();
     affine(walk, id, held, (&factor, &offset))
+}
+
+/// The rule of norms by the statistics of the batch and of their gradients: memory as it stands, the axis renamed.
+pub(super) fn batch_train(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
+    let (node, held) = (walk.at(id), walk.operand(id, 0)?);
+    let axis = infer::axis(node.int("axis").unwrap_or(1), held.view.axes().len()).ok()?;
+    if held.view.is_plain() || !held.view.is_block(axis) || held.view.range(axis).is_empty() {
+        return None;
+    }
+    let marked = marked(walk, &held, &marks_of(&held, &[axis]), true);
+    let at = marked.axis(1)?;
+    let mut inputs = vec![Some(marked.tensor)];
+    for (i, input) in node.inputs.iter().enumerate().skip(1) {
+        let like_first = i == 1 && &*node.op_type == "BatchNormGradient";
+        inputs.push(match *input {
+            Some(value) if like_first => {
+                let other = walk.held(value)?;
+                Some(conform(walk, &other, &held.view, &marked.shape)?)
+            }
+            other => other.map(|value| walk.ordered(value)),
+        });
+    }
+    let what = What::Attrs(with_attr(node, "axis", Attr::Int(at)), None);
+    let like = node.output(0)?;
+    let tensor = walk.program.add(walk.graph.value(like).dtype, Some(marked.shape), Source::Step);
+    walk.hold(like, Held { tensor, view: held.view });
+    let rest = node.outputs.iter().skip(1).map(|output| output.map(|value| walk.made(value)));
+    let outputs = std::iter::once(Some(tensor)).chain(rest).collect();
+    walk.program.steps.push(Step { from: Some(id), what, inputs, outputs });
+    Some(())
 }
 
 /// Computes the result of a node as a value times factors plus offsets of its channels.
