@@ -285,21 +285,23 @@ fn sum_squares(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let (isa, scratch) = (site.isa, parts.len());
     // Small operands share a task.
     let each = EACH / (lens.iter().sum::<usize>() / scratch.max(1)).max(1);
-    Ok(Some(Job::new(move |frame| {
-        let sums = frame.scratch().part(0, parts.len());
-        frame.split(sums, each, |task, sums| {
-            for (sum, (i, start, len)) in sums.iter_mut().zip(&parts[task * each.max(1)..]) {
-                isa.run(Squares { x: frame.source(*i).skip(*start), len: *len, sum });
-            }
-        });
-        let y = frame.result(0);
-        y.fill(0.0);
-        // SAFETY: scratch memory of this run, which no task writes any more.
-        let sums = unsafe { sums.slice(0..sums.len) };
-        parts.iter().zip(&*sums).for_each(|((i, ..), sum)| y[*i] += *sum);
-        Ok(())
-    })
-    .scratch(scratch)))
+    Ok(Some(
+        Job::new(move |frame| {
+            let sums = frame.scratch().part(0, parts.len());
+            frame.split(sums, each, |task, sums| {
+                for (sum, (i, start, len)) in sums.iter_mut().zip(&parts[task * each.max(1)..]) {
+                    isa.run(Squares { x: frame.source(*i).skip(*start), len: *len, sum });
+                }
+            });
+            let y = frame.result(0);
+            y.fill(0.0);
+            // SAFETY: scratch memory of this run, which no task writes any more.
+            let sums = unsafe { sums.slice(0..sums.len) };
+            parts.iter().zip(&*sums).for_each(|((i, ..), sum)| y[*i] += *sum);
+            Ok(())
+        })
+        .scratch(scratch),
+    ))
 }
 
 #[cfg(test)]
@@ -355,7 +357,8 @@ mod tests {
 
     #[test]
     fn squares_of_large_and_small_operands() {
-        let squares = Trial::new("sum_squares.1").noise(&[40_007], 1).noise(&[3, 5], 2).noise(&[0], 3).noise(&[16_385], 4);
+        let squares =
+            Trial::new("sum_squares.1").noise(&[40_007], 1).noise(&[3, 5], 2).noise(&[0], 3).noise(&[16_385], 4);
         squares.result(&[4]).within(1e-6);
         Trial::new("sum_squares.1").noise(&[3], 1).result(&[2]).refused();
     }

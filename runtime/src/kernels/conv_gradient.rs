@@ -10,14 +10,14 @@ pub(super) static KERNELS: &[Kernel] = &[
         doc: "dx [N, .., C] out of dy [N, .., M] and w [M, C / group, ..], of y = x * w; parameters as of conv_last.1",
         f64: input,
         f32: input,
-        cpu: None,
+        cpu: Some(&crate::cpu::conv::INPUT_GRADIENT),
     },
     Kernel {
         name: "conv_gradient_weight.1",
         doc: "dw [M, C / group, ..] out of x [N, .., C] and dy [N, .., M], of y = x * w; parameters as of conv_last.1",
         f64: weight,
         f32: weight,
-        cpu: None,
+        cpu: Some(&crate::cpu::conv::WEIGHT_GRADIENT),
     },
 ];
 
@@ -90,9 +90,8 @@ mod tests {
 
     #[test]
     fn gradients_are_the_adjoints() {
-        let params = |strides: &[i64], pads: &[i64]| {
-            Params::new().with("strides", strides.to_vec()).with("pads", pads.to_vec())
-        };
+        let params =
+            |strides: &[i64], pads: &[i64]| Params::new().with("strides", strides.to_vec()).with("pads", pads.to_vec());
         adjoint(&[2, 5, 4, 3], &[4, 3, 3, 3], &[2, 5, 4, 4], &params(&[1, 1], &[1; 4]));
         adjoint(&[1, 7, 7, 4], &[6, 2, 3, 2], &[1, 4, 3, 6], &params(&[2, 2], &[1, 0, 1, 0]).with("group", 2));
         let depthwise = params(&[1], &[3, 0]).with("group", 5).with("dilations", vec![2]);
