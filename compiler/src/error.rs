@@ -6,6 +6,7 @@ mod codes;
 mod map;
 #[cfg(test)]
 mod tests;
+mod training;
 
 pub use codes::CODES;
 

@@ -15,6 +15,7 @@ pub mod fold;
 pub mod grad;
 pub mod infer;
 pub mod inspect;
+pub mod interrupt;
 pub mod ir;
 pub mod lower;
 pub mod onnx;

@@ -75,7 +75,7 @@ impl Dataset {
         let (store, ranges) = loaded.pooled(name)?;
         let rows = split::rows(&ranges, own, options)?;
         let (store, columns) = if options.standardise { standardised(name, store)? } else { (store, None) };
-        let classes = if classes.is_empty() { numbered(&store.labels) } else { classes };
+        let classes = named(classes, &store.labels);
         let store = Arc::new(store);
         let split = |rows: Vec<u32>| Split { store: Arc::clone(&store), rows: rows.into() };
         let splits = rows.map(|rows| (!rows.is_empty()).then(|| split(rows)));
@@ -170,8 +170,9 @@ fn standardised(name: &str, store: Store) -> Result<(Store, Option<Columns>), Da
 }
 
 /// Classes without names are called by their numbers.
-fn numbered(labels: &Labels) -> Vec<String> {
+fn named(mut names: Vec<String>, labels: &Labels) -> Vec<String> {
     let Labels::Classes(classes) = labels else { return Vec::new() };
     let count = classes.iter().max().map_or(0, |most| most + 1);
-    (0..count).map(|class| class.to_string()).collect()
+    names.extend((names.len() as i64..count).map(|class| class.to_string()));
+    names
 }

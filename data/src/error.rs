@@ -84,6 +84,22 @@ impl DataError {
         }
     }
 
+    /// What is wrong, without what it is about.
+    pub fn detail(&self) -> String {
+        match self {
+            DataError::Read { source, .. } => source.to_string(),
+            DataError::Malformed { place, message, .. } => format!("{place}: {message}"),
+            DataError::Array(error) => error.to_string(),
+            DataError::Unknown { message, .. }
+            | DataError::Inconsistent { message, .. }
+            | DataError::Option { message, .. } => message.clone(),
+            DataError::TooLarge { needed, limit, .. } => {
+                format!("it takes {needed} bytes in memory, the limit is {limit}")
+            }
+            DataError::Worker { .. } => self.to_string(),
+        }
+    }
+
     pub(crate) fn read(path: &Path, source: io::Error) -> DataError {
         DataError::Read { path: path.to_owned(), source }
     }

@@ -18,7 +18,7 @@ pub enum Labels {
 
 impl Labels {
     /// Number of labelled samples; `None` where there are no labels.
-    pub fn len(&self) -> Option<usize> {
+    pub(crate) fn count(&self) -> Option<usize> {
         match self {
             Labels::None => None,
             Labels::Classes(classes) => Some(classes.len()),

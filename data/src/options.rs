@@ -23,9 +23,10 @@ pub struct OpenOptions {
     /// Seed of splits and of generated sets.
     pub seed: u64,
     /// Fractions of all samples for training, validation and test, drawn by seed, in place of the set's own splits.
-    pub split: Option<[f64; 3]>,
-    /// Fraction of the training split to be held out for validation, drawn by seed.
-    pub validation: Option<f64>,
+    pub fractions: Option<[f64; 3]>,
+    /// Shares for training, validation and test: a split that the set does not bring takes its share of the training samples,
+    /// drawn by seed.
+    pub shares: Option<[f64; 3]>,
     /// What the labels of a table are; by default classes where they are text (or integer arrays), numbers otherwise.
     pub task: Option<Task>,
     /// Target columns of a table: names, or numbers from 0 (from −1 backwards from the end), with commas between; `none`
@@ -49,8 +50,8 @@ impl Default for OpenOptions {
         OpenOptions {
             format: None,
             seed: 0,
-            split: None,
-            validation: None,
+            fractions: None,
+            shares: None,
             task: None,
             target: None,
             header: None,

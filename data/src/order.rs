@@ -108,9 +108,7 @@ impl Sampler {
             indices.push(items[at as usize]);
         }
         // An item that stood at `index` was swapped away from there, and only places of the batch or drawn ones were touched.
-        for at in 0..self.batch {
-            items[at] = at as u32;
-        }
+        items[..self.batch].iter_mut().zip(0..).for_each(|(item, at)| *item = at);
         indices.iter().for_each(|index| items[*index as usize] = *index);
     }
 }

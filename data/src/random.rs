@@ -6,14 +6,24 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// What random numbers are for; each use has numbers of its own, so that one does not change with another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stream {
-    Split = 1,
+    Split,
     Shuffle,
     Draw,
     Shapes,
-    Crop,
-    Flip,
-    Policy,
-    Cutout,
+    /// A step of the augmentation.
+    Augment(u32),
+}
+
+impl Stream {
+    fn number(self) -> u64 {
+        match self {
+            Stream::Split => 1,
+            Stream::Shuffle => 2,
+            Stream::Draw => 3,
+            Stream::Shapes => 4,
+            Stream::Augment(step) => 1 << 32 | u64::from(step),
+        }
+    }
 }
 
 /// Random numbers keyed by (seed, use, epoch, index).
@@ -22,7 +32,7 @@ pub(crate) struct Draws(ChaCha8Rng);
 impl Draws {
     pub fn new(seed: u64, stream: Stream, epoch: u64, index: u64) -> Draws {
         let mut key = [0; 32];
-        let words = [seed, stream as u64, epoch, index];
+        let words = [seed, stream.number(), epoch, index];
         key.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word): (&mut [u8; 8], _)| *to = word.to_le_bytes());
         Draws(ChaCha8Rng::from_seed(key))
     }

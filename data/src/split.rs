@@ -1,73 +1,77 @@
 //! Which samples are for training, validation and test.
 
-use std::ops::Range;
-
-use crate::dataset::Which;
 use crate::error::DataError;
 use crate::options::OpenOptions;
 use crate::random::{Draws, Stream};
+use crate::store::Rows;
 
 /// The rows of the splits. The user's fractions come first, then what the files say, then the fractions `own` of the format.
-pub(crate) fn rows(
-    parts: &[(Which, Range<u32>)],
-    own: Option<[f64; 3]>,
-    options: &OpenOptions,
-) -> Result<[Vec<u32>; 3], DataError> {
-    let mut rows = match options.split.or(own) {
+pub(crate) fn rows(parts: &[Rows], own: Option<[f64; 3]>, options: &OpenOptions) -> Result<[Vec<u32>; 3], DataError> {
+    let mut rows = match options.fractions.or(own) {
         Some(fractions) => drawn(parts, fractions, options.seed)?,
         None => given(parts),
     };
-    if let Some(fraction) = options.validation {
-        hold_out(&mut rows, fraction, options.seed)?;
+    if let Some(shares) = options.shares {
+        share(&mut rows, shares, options.seed)?;
     }
     Ok(rows)
 }
 
-fn given(parts: &[(Which, Range<u32>)]) -> [Vec<u32>; 3] {
+fn given(parts: &[Rows]) -> [Vec<u32>; 3] {
     let mut rows: [Vec<u32>; 3] = Default::default();
     parts.iter().for_each(|(which, range)| rows[*which as usize].extend(range.clone()));
     rows
 }
 
 /// All samples in a random order, cut at the rounded sums of the fractions.
-fn drawn(parts: &[(Which, Range<u32>)], fractions: [f64; 3], seed: u64) -> Result<[Vec<u32>; 3], DataError> {
+fn drawn(parts: &[Rows], fractions: [f64; 3], seed: u64) -> Result<[Vec<u32>; 3], DataError> {
+    checked("fractions", fractions)?;
     let sums = [fractions[0], fractions[0] + fractions[1], fractions.iter().sum()];
-    if !fractions.iter().all(|part| (0.0..=1.0).contains(part)) || sums[2] > 1.0 + 1e-9 || sums[2] == 0.0 {
-        let [train, validation, test] = fractions;
-        let option = format!("split {train},{validation},{test}");
-        return Err(DataError::option(option, "fractions are between 0 and 1, their sum above 0 and at most 1"));
-    }
     let mut all: Vec<u32> = parts.iter().flat_map(|(_, range)| range.clone()).collect();
     Draws::new(seed, Stream::Split, 0, 0).shuffle(&mut all);
-    let ends = sums.map(|sum| ((sum * all.len() as f64).round() as usize).min(all.len()));
+    let ends = sums.map(|sum: f64| ((sum * all.len() as f64).round() as usize).min(all.len()));
     Ok([all[..ends[0]].to_vec(), all[ends[0]..ends[1]].to_vec(), all[ends[1]..ends[2]].to_vec()])
 }
 
-/// Moves a fraction of the training samples to validation; what stays keeps its order.
-fn hold_out(rows: &mut [Vec<u32>; 3], fraction: f64, seed: u64) -> Result<(), DataError> {
-    let refuse = |message: &str| Err(DataError::option(format!("validation {fraction}"), message));
-    let [train, validation, _] = rows;
-    if !(fraction > 0.0 && fraction < 1.0) {
-        return refuse("it is a fraction between 0 and 1");
-    }
-    if !validation.is_empty() {
-        return refuse("the set has a validation split already");
-    }
-    let count = (fraction * train.len() as f64).round() as usize;
+/// Splits without samples take their shares of the training samples; what stays keeps its order.
+fn share(rows: &mut [Vec<u32>; 3], shares: [f64; 3], seed: u64) -> Result<(), DataError> {
+    checked("shares", shares)?;
+    let [train, validation, test] = rows;
+    let mut asked = [validation, test].map(|split| if split.is_empty() { Some(split) } else { None });
+    let total: f64 =
+        shares[0] + asked.iter().zip(&shares[1..]).filter_map(|(split, s)| split.as_ref().map(|_| s)).sum::<f64>();
     let mut order: Vec<u32> = (0..train.len() as u32).collect();
     Draws::new(seed, Stream::Split, 1, 0).shuffle(&mut order);
-    let mut held = vec![false; train.len()];
-    order[..count].iter().for_each(|index| held[*index as usize] = true);
-    let of = |which: bool| train.iter().zip(&held).filter(move |(_, held)| **held == which).map(|(row, _)| *row);
-    (*validation, *train) = (of(true).collect(), of(false).collect());
+    let (mut taken, all) = (vec![false; train.len()], train.len() as f64);
+    let mut free = order.into_iter();
+    for (split, share) in asked.iter_mut().zip(&shares[1..]) {
+        let Some(split) = split else { continue };
+        let mut chosen: Vec<_> = free.by_ref().take((share / total * all).round() as usize).collect();
+        chosen.sort_unstable();
+        chosen.iter().for_each(|index| taken[*index as usize] = true);
+        split.extend(chosen.iter().map(|index| train[*index as usize]));
+    }
+    let mut stays = taken.iter().map(|taken| !taken);
+    train.retain(|_| stays.next().unwrap_or(true));
     Ok(())
+}
+
+fn checked(option: &str, parts: [f64; 3]) -> Result<(), DataError> {
+    let sum: f64 = parts.iter().sum();
+    if parts.iter().all(|part| (0.0..=1.0).contains(part)) && parts[0] > 0.0 && sum <= 1.0 + 1e-9 {
+        return Ok(());
+    }
+    let [train, validation, test] = parts;
+    let message = "each is between 0 and 1, the first above 0, their sum at most 1";
+    Err(DataError::option(format!("{option} {train},{validation},{test}"), message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Which;
 
-    fn parts() -> Vec<(Which, Range<u32>)> {
+    fn parts() -> Vec<Rows> {
         vec![(Which::Train, 0..60), (Which::Test, 60..100)]
     }
 
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn fractions_draw_from_all_samples_by_seed() {
         let draw = |seed| {
-            let options = OpenOptions { split: Some([0.8, 0.12, 0.08]), seed, ..Default::default() };
+            let options = OpenOptions { fractions: Some([0.8, 0.12, 0.08]), seed, ..Default::default() };
             rows(&parts(), None, &options).unwrap()
         };
         let [train, validation, test] = draw(3);
@@ -93,20 +97,27 @@ mod tests {
     }
 
     #[test]
-    fn validation_is_held_out_of_training() {
-        let options = OpenOptions { validation: Some(0.1), ..Default::default() };
-        let [train, validation, test] = rows(&parts(), None, &options).unwrap();
+    fn missing_splits_take_their_shares_of_the_training_samples() {
+        let options = |shares| OpenOptions { shares: Some(shares), ..Default::default() };
+        let [train, validation, test] = rows(&parts(), None, &options([0.9, 0.1, 0.0])).unwrap();
         assert_eq!((train.len(), validation.len(), test.len()), (54, 6, 40));
         assert!(train.is_sorted() && validation.iter().all(|row| !train.contains(row)));
+        // The test split is there: its share has no say.
+        let [train, validation, test] = rows(&parts(), None, &options([0.4, 0.2, 0.4])).unwrap();
+        assert_eq!((train.len(), validation.len(), test.len()), (40, 20, 40));
+        let all = [(Which::Train, 0..10)];
+        let [train, validation, test] = rows(&all, None, &options([0.6, 0.2, 0.2])).unwrap();
+        assert_eq!((train.len(), validation.len(), test.len()), (6, 2, 2));
     }
 
     #[test]
     fn bad_fractions_are_refused() {
-        for split in [[0.9, 0.2, 0.0], [-0.1, 0.5, 0.5], [f64::NAN, 0.0, 0.0], [0.0; 3]] {
-            let options = OpenOptions { split: Some(split), ..Default::default() };
-            assert!(matches!(rows(&parts(), None, &options), Err(DataError::Option { .. })), "{split:?}");
+        for parts in [[0.9, 0.2, 0.0], [-0.1, 0.5, 0.5], [f64::NAN, 0.0, 0.0], [0.0; 3], [0.0, 0.0, 1.0]] {
+            let all = [(Which::Train, 0..10)];
+            let fractions = OpenOptions { fractions: Some(parts), ..Default::default() };
+            assert!(matches!(rows(&all, None, &fractions), Err(DataError::Option { .. })), "{parts:?}");
+            let shares = OpenOptions { shares: Some(parts), ..Default::default() };
+            assert!(matches!(rows(&all, None, &shares), Err(DataError::Option { .. })), "{parts:?}");
         }
-        let options = OpenOptions { validation: Some(1.5), ..Default::default() };
-        assert!(rows(&parts(), None, &options).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Samples with their labels, as formats bring them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::dataset::Which;
@@ -57,7 +58,7 @@ impl Store {
         if u32::try_from(count).is_err() {
             return Err(DataError::inconsistent(name, format!("{count} samples are too many")));
         }
-        match labels.len() {
+        match labels.count() {
             Some(labels) if labels != count => {
                 Err(DataError::inconsistent(name, format!("there are {count} samples and {labels} labels")))
             }
@@ -77,6 +78,9 @@ impl Store {
     }
 }
 
+/// The rows of a part.
+pub(crate) type Rows = (Which, Range<u32>);
+
 /// What a format finds: parts, each for a split where the format says which.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -94,7 +98,7 @@ impl Loaded {
     }
 
     /// All parts in one store, training first, and the rows of each split.
-    pub fn pooled(mut self, name: &str) -> Result<(Store, Vec<(Which, std::ops::Range<u32>)>), DataError> {
+    pub fn pooled(mut self, name: &str) -> Result<(Store, Vec<Rows>), DataError> {
         self.parts.sort_by_key(|(which, _)| *which);
         let mut ranges = Vec::new();
         let mut all: Option<Store> = None;

@@ -18,7 +18,9 @@ mod compile;
 mod compiled;
 mod completions;
 mod convert;
+mod data;
 
+mod eval;
 mod explain;
 mod inputs;
 mod inspect;
@@ -26,6 +28,7 @@ mod model;
 mod recipe;
 mod run;
 mod text;
+mod train;
 mod ui;
 mod verify;
 mod zoo;
@@ -42,7 +45,8 @@ struct Cli {
     common: Common,
 }
 
-const EXIT_CODES: &str = "MODEL is a path, or `zoo:NAME` with options (`zoo:stem-mixer,mlp=2,han=16,seed=1`).\n\n\
+const EXIT_CODES: &str = "MODEL is a path, or `zoo:NAME` with options (`zoo:stem-mixer,mlp=2,han=16,seed=1`).\n\
+DATA is a path, or `synth:NAME` with options (`synth:shapes,size=16`).\n\n\
 Exit codes: 0 done, 1 nothing matched, 2 usage, 3 bad or unsupported model or data, 4 a check failed, \
 5 a limit was hit, 6 interrupted.";
 
@@ -87,9 +91,13 @@ enum Verb {
     Verify(verify::Verify),
     Compile(compile::Compile),
     Run(run::Run),
+    #[command(visible_alias = "finetune")]
+    Train(train::Train),
+    Eval(eval::Eval),
     Bench(bench::Bench),
     Recipe(recipe::RecipeVerb),
     Zoo(zoo::Zoo),
+    Data(data::Data),
     Explain(explain::Explain),
     Completions(completions::Completions),
 }
@@ -118,9 +126,12 @@ impl Verb {
             Verb::Verify(verb) => verb.run(cx),
             Verb::Compile(verb) => verb.run(cx),
             Verb::Run(verb) => verb.run(cx),
+            Verb::Train(verb) => verb.run(cx),
+            Verb::Eval(verb) => verb.run(cx),
             Verb::Bench(verb) => verb.run(cx),
             Verb::Recipe(verb) => verb.run(),
             Verb::Zoo(verb) => verb.run(cx),
+            Verb::Data(verb) => verb.run(cx),
             Verb::Explain(verb) => verb.run(cx),
             Verb::Completions(verb) => verb.run(),
         }

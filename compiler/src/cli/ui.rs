@@ -74,6 +74,11 @@ impl Ui {
         self.given_seed.unwrap_or(0)
     }
 
+    /// Whether notes are not wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Says something on standard error, unless asked to be quiet.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
@@ -131,10 +136,14 @@ impl Ui {
     }
 }
 
-/// Ends the program on Ctrl-C: temporary files go, exit code 6.
+/// Ends the program on Ctrl-C: temporary files go, exit code 6. A verb that listens ends by itself.
 pub(super) fn on_interrupt(ui: &Ui) {
     let ui = ui.clone();
     let handler = move || {
+        if crate::interrupt::request() {
+            ui.note("\nending after this step; once more to end at once");
+            return;
+        }
         crate::output::abandon();
         let failure = Failure::new("E107", "", "interrupted");
         let code = exit_of(&failure);

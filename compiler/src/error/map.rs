@@ -1,5 +1,6 @@
 //! From the errors of the modules to the rows of the table.
 
+use hanc_data::DataError;
 use hanc_data::array::ArrayError;
 use hanc_runtime::file::{Excess, OpenError, Problem, SaveError};
 use hanc_runtime::reference::RunError;
@@ -47,6 +48,33 @@ impl Coded for RecipeError {
 
     fn help(&self) -> Option<String> {
         (!self.help.is_empty()).then(|| self.help.clone())
+    }
+}
+
+impl Coded for DataError {
+    fn code(&self) -> &'static str {
+        match self {
+            DataError::Read { .. } | DataError::Array(ArrayError::Read { .. }) => "E103",
+            DataError::Array(ArrayError::Malformed { .. } | ArrayError::Type { .. }) => "E106",
+            DataError::Unknown { .. } => "E109",
+            DataError::Option { .. } => "E110",
+            DataError::Malformed { .. } => "E111",
+            DataError::Inconsistent { .. } => "E112",
+            DataError::Worker { .. } => "E113",
+            DataError::TooLarge { .. } | DataError::Array(ArrayError::TooLarge { .. }) => "E701",
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        let DataError::Malformed { place, .. } = self else { return None };
+        Some(place.clone())
+    }
+
+    fn message(&self) -> String {
+        match self {
+            DataError::Malformed { message, .. } => message.clone(),
+            other => other.detail(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+use hanc_data::DataError;
 use hanc_data::array::ArrayError;
 use hanc_runtime::PlanError;
 use hanc_runtime::file::{Excess, OpenError, Problem, SaveError};
@@ -40,6 +41,19 @@ fn io() -> io::Error {
 
 fn cycle() -> CycleError {
     CycleError { places: vec![s()] }
+}
+
+fn data() -> Vec<DataError> {
+    vec![
+        DataError::Read { path: s().into(), source: io() },
+        DataError::Malformed { path: s().into(), place: s(), message: s() },
+        DataError::Array(ArrayError::Malformed { path: s().into(), message: s() }),
+        DataError::Unknown { path: s().into(), message: s() },
+        DataError::Inconsistent { name: s(), message: s() },
+        DataError::Option { option: s(), message: s() },
+        DataError::TooLarge { path: s().into(), needed: 2, limit: 1 },
+        DataError::Worker { message: s() },
+    ]
 }
 
 fn infer(op: &str) -> InferError {
@@ -82,6 +96,7 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     all.push(Box::new(TensorError::Read(ArrayError::Malformed { path: path(), message: s() })));
     all.push(Box::new(TensorError::Read(ArrayError::Type { path: path(), array: s(), descr: s() })));
     all.push(Box::new(TensorError::Read(ArrayError::TooLarge { path: path(), array: s(), needed: 1, limit: 0 })));
+    all.extend(data().into_iter().map(|error| Box::new(error) as Box<dyn Coded>));
     all.push(Box::new(TensorError::Write { path: path(), source: io() }));
     all.push(Box::new(hanc_proto::Error::Io { path: path(), action: "open", source: io() }));
     all.push(Box::new(hanc_proto::Error::Io { path: path(), action: "write", source: io() }));

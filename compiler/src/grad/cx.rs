@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::{Build, Rule};
 use crate::infer;
-use crate::ir::{Graph, Node, ValueId};
+use crate::ir::{Graph, NewNode, Node, ValueId};
 use crate::op::AttrKind;
 
 /// What a gradient rule sees of its node, and where it puts what it finds. Adds nodes as [`Build`] does.
@@ -46,6 +46,12 @@ pub(super) fn apply(
 }
 
 impl Grads<'_> {
+    /// A node like this one: the same operator, attributes and version, other operands.
+    pub fn again(&self, operands: &[Option<ValueId>]) -> NewNode {
+        let new = NewNode::new(&self.node.op_type, []).domain(&self.node.domain).opset(self.version());
+        NewNode { inputs: operands.to_vec(), attrs: self.node.attrs.clone(), ..new }
+    }
+
     /// The node.
     pub fn of(&self) -> &Node {
         self.node

@@ -33,7 +33,7 @@ pub type Rule = fn(&mut Grads<'_>) -> Result<(), String>;
 
 /// The nodes that gradients have to pass through and cannot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} of the operators between the loss and what is trained have no gradient: {}", .0.len(), list(.0))]
+#[error("no gradient passes from the loss to what is trained: {}", list(.0))]
 pub struct GradError(pub Vec<Blocked>);
 
 /// A node that no gradient passes through.
@@ -47,8 +47,17 @@ pub struct Blocked {
     pub reason: String,
 }
 
+/// Every operator with its reason and its nodes, the first three by name.
 fn list(blocked: &[Blocked]) -> String {
-    let each = blocked.iter().map(|b| format!("{} ({}): {}", b.place, b.op, b.reason));
+    let mut kinds: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for Blocked { place, op, reason } in blocked {
+        kinds.entry((op, reason)).or_default().push(place);
+    }
+    let each = kinds.into_iter().map(|((op, reason), places)| {
+        let more = places.len().saturating_sub(3);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{op}: {reason} (at {}{more})", places[..places.len().min(3)].join(", "))
+    });
     each.collect::<Vec<_>>().join("; ")
 }
 

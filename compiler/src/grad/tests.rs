@@ -1,5 +1,8 @@
 //! The gradients of every operator that has one against finite differences.
 
+mod norms;
+mod windows;
+
 use super::testing::Check;
 use crate::op::HAN_DOMAIN;
 

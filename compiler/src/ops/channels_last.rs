@@ -5,13 +5,14 @@ use super::conv::{FUSED, group};
 use super::householder::DOMAIN;
 use super::support::{agree, floats, numbers, unknown, vector};
 use super::window::Sliding;
+use crate::grad::rules::{conv as grad, pool as pools};
 use crate::infer::Infer;
 use crate::ir::{Dim, Node, Shape};
 use crate::lower::{Call, Lower, Lowering};
 use crate::op::{AttrKind::*, AttrSpec, Op, Param, attr, one, opt};
 
 const OPERANDS: &[Param] = &[one("X"), one("W"), opt("B"), opt("Z")];
-const MAX: &[AttrSpec] = &[
+pub(super) const MAX: &[AttrSpec] = &[
     attr("auto_pad", Str(Some("NOTSET"))),
     attr("ceil_mode", Int(Some(0))),
     attr("dilations", Ints),
@@ -30,13 +31,22 @@ const AVERAGE: &[AttrSpec] = &[
 ];
 
 pub(super) static OPS: &[Op] = &[
-    Op::new("ConvLast", Lower::Call(lower_conv)).domain(DOMAIN).inputs(OPERANDS).attrs(FUSED).infer(conv),
-    Op::new("MaxPoolLast", Lower::Call(lower_max)).domain(DOMAIN).attrs(MAX).infer(pool),
-    Op::new("AveragePoolLast", Lower::Call(lower_average)).domain(DOMAIN).attrs(AVERAGE).infer(pool),
+    Op::new("ConvLast", Lower::Call(lower_conv))
+        .domain(DOMAIN)
+        .inputs(OPERANDS)
+        .attrs(FUSED)
+        .infer(conv)
+        .grad(grad::conv_last),
+    Op::new("MaxPoolLast", Lower::Call(lower_max)).domain(DOMAIN).attrs(MAX).infer(pool).grad(pools::max_last),
+    Op::new("AveragePoolLast", Lower::Call(lower_average))
+        .domain(DOMAIN)
+        .attrs(AVERAGE)
+        .infer(pool)
+        .grad(pools::average_last),
 ];
 
 /// Batch, spatial sizes and channels of X.
-fn parts(x: &[Dim]) -> Result<(&Dim, &[Dim], &Dim), String> {
+pub(super) fn parts(x: &[Dim]) -> Result<(&Dim, &[Dim], &Dim), String> {
     match x {
         [n, spatial @ .., c] => Ok((n, spatial, c)),
         _ => Err(format!("X of shape {x:?} has no batch and channels")),

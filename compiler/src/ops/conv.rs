@@ -4,6 +4,7 @@ use hanc_runtime::DType;
 
 use super::support::{activated, agree, one_type, unknown, vector};
 use super::window::Sliding;
+use crate::grad::rules::conv as grad;
 use crate::infer::Infer;
 use crate::ir::{Dim, Node, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -42,19 +43,22 @@ pub(super) const FUSED: &[AttrSpec] = &[
 ];
 
 pub(super) static OPS: &[Op] = &[
-    Op::new("Conv", Lower::Call(lower)).since(&[1, 11, 22]).inputs(XWB).attrs(CONV).infer(conv),
+    Op::new("Conv", Lower::Call(lower)).since(&[1, 11, 22]).inputs(XWB).attrs(CONV).infer(conv).grad(grad::conv),
     Op::new("ConvTranspose", Lower::Call(lower_transpose))
+        .grad(grad::transposed)
         .since(&[1, 11, 22])
         .inputs(XWB)
         .attrs(TRANSPOSE)
         .infer(transpose),
     Op::new("ConvInteger", Lower::Call(lower_integer))
+        .flat()
         .since(&[10])
         .inputs(INTEGER)
         .outputs(&[one("y")])
         .attrs(CONV)
         .infer(integer),
     Op::new("FusedConv", Lower::Call(lower_fused))
+        .grad(grad::conv)
         .domain("com.microsoft")
         .inputs(&[one("X"), one("W"), opt("B"), opt("Z")])
         .outputs(Y)

@@ -21,6 +21,7 @@ mod linear;
 mod lines;
 mod nary;
 mod norm;
+mod norm_gradient;
 mod optimiser;
 mod pad;
 mod pool;
@@ -36,7 +37,8 @@ mod shape_tests;
 mod slice;
 mod support;
 pub(crate) mod types;
-mod window;
+pub(crate) mod window;
+mod window_gradient;
 
 pub use householder::DOMAIN as HAN_DOMAIN;
 
@@ -54,6 +56,8 @@ pub static FAMILIES: &[&[Op]] = &[
     householder::OPS,
     fused::OPS,
     gradient::OPS,
+    norm_gradient::OPS,
+    window_gradient::OPS,
     optimiser::OPS,
     reshape::OPS,
     layout::OPS,

@@ -3,6 +3,7 @@
 use hanc_runtime::DType;
 
 use super::support::{agree, results, vector};
+use crate::grad::rules::norm as grad;
 use crate::infer::{self, Infer, broadcast};
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -29,12 +30,14 @@ const SKIP_OUT: &[Param] = &[one("output"), opt("mean"), opt("inv_std_var"), opt
 
 pub(super) static OPS: &[Op] = &[
     Op::new("BatchNormalization", Lower::Call(lower_batch))
+        .grad(grad::batch)
         .since(&[1, 6, 7, 9, 14, 15])
         .inputs(&[one("X"), one("scale"), one("B"), one("input_mean"), one("input_var")])
         .outputs(&[one("Y"), many("running")])
         .attrs(BATCH)
         .infer(batch),
     Op::new("InstanceNormalization", Lower::Call(lower_instance))
+        .grad(grad::instance)
         .since(&[1, 6, 22])
         .inputs(&[one("input"), one("scale"), one("B")])
         .outputs(&[one("output")])
@@ -42,45 +45,53 @@ pub(super) static OPS: &[Op] = &[
         .infer(instance),
     // Part of the opset from 17 on; onnxruntime writes it into models of any opset.
     Op::new("LayerNormalization", Lower::Call(lower_layer))
+        .grad(grad::layer)
         .since(&[1, 17])
         .inputs(&[one("X"), one("Scale"), opt("B")])
         .outputs(LAYER_OUT)
         .attrs(LAYER)
         .infer(layer),
     Op::new("RMSNormalization", Lower::Call(lower_rms))
+        .grad(grad::rms)
         .since(&[23])
         .inputs(&[one("X"), one("scale")])
         .attrs(LAYER)
         .infer(layer),
     // onnxruntime's own, in ONNX's domain.
     Op::new("SimplifiedLayerNormalization", Lower::Call(lower_rms))
+        .grad(grad::rms)
         .inputs(&[one("X"), one("scale")])
         .outputs(&[one("Y"), opt("inv_std_var")])
         .attrs(LAYER)
         .infer(layer),
     Op::new("GroupNormalization", Lower::Call(lower_group))
+        .grad(grad::group)
         .since(&[18, 21])
         .inputs(&[one("X"), one("scale"), one("bias")])
         .attrs(GROUP)
         .infer(group),
-    Op::new("LRN", Lower::Call(lower_lrn)).since(&[1, 13]).attrs(LRN),
+    Op::new("LRN", Lower::Call(lower_lrn)).grad(grad::local).since(&[1, 13]).attrs(LRN),
     Op::new("LpNormalization", Lower::Call(lower_lp))
+        .grad(grad::lp)
         .since(&[1, 22])
         .inputs(&[one("input")])
         .outputs(&[one("output")])
         .attrs(&[attr("axis", Int(Some(-1))), attr("p", Int(Some(2)))])
         .infer(lp),
     Op::new("MeanVarianceNormalization", Lower::Call(lower_mvn))
+        .grad(grad::mean_variance)
         .since(&[9, 13])
         .attrs(&[attr("axes", Ints)])
         .infer(mvn),
     Op::new("SkipLayerNormalization", Lower::Call(lower_skip))
+        .grad(grad::skip)
         .domain("com.microsoft")
         .inputs(&[one("input"), one("skip"), one("gamma"), opt("beta"), opt("bias")])
         .outputs(SKIP_OUT)
         .attrs(&[EPSILON])
         .infer(skip),
     Op::new("SkipSimplifiedLayerNormalization", Lower::Call(lower_skip_rms))
+        .grad(grad::skip_rms)
         .domain("com.microsoft")
         .inputs(&[one("input"), one("skip"), one("gamma"), opt("bias")])
         .outputs(SKIP_OUT)
@@ -143,7 +154,7 @@ fn layer(cx: &mut Infer<'_>) -> Result<(), String> {
 }
 
 /// An operand has to broadcast to the axes that are normalised.
-fn spreads(shape: &[Dim], to: &[Dim], name: &str) -> Result<(), String> {
+pub(super) fn spreads(shape: &[Dim], to: &[Dim], name: &str) -> Result<(), String> {
     let message = || format!("{name} of shape {shape:?} does not broadcast to the normalised {to:?}");
     if shape.len() > to.len() {
         return Err(message());

@@ -3,6 +3,7 @@
 use hanc_runtime::DType;
 
 use super::window::Sliding;
+use crate::grad::rules::pool as grad;
 use crate::infer::Infer;
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -39,15 +40,30 @@ const P: &[AttrSpec] = &[attr("p", Int(Some(2))).from(2)];
 
 pub(super) static OPS: &[Op] = &[
     Op::new("MaxPool", Lower::Call(lower_max))
+        .grad(grad::max)
         .since(&[1, 8, 10, 11, 12, 22])
         .outputs(&[one("Y"), opt("Indices")])
         .attrs(MAX)
         .infer(pool),
-    Op::new("AveragePool", Lower::Call(lower_average)).since(&[1, 7, 10, 11, 19, 22]).attrs(AVERAGE).infer(pool),
-    Op::new("LpPool", Lower::Call(lower_lp)).since(&[1, 2, 11, 18, 22]).attrs(LP).infer(pool),
-    Op::new("GlobalAveragePool", Lower::Call(|cx| global(cx, "average_pool.1"))).since(&[1, 22]).infer(whole),
-    Op::new("GlobalMaxPool", Lower::Call(|cx| global(cx, "max_pool.1"))).since(&[1, 22]).infer(whole),
-    Op::new("GlobalLpPool", Lower::Call(lower_global_lp)).since(&[1, 2, 22]).attrs(P).infer(whole),
+    Op::new("AveragePool", Lower::Call(lower_average))
+        .since(&[1, 7, 10, 11, 19, 22])
+        .attrs(AVERAGE)
+        .infer(pool)
+        .grad(grad::average),
+    Op::new("LpPool", Lower::Call(lower_lp)).since(&[1, 2, 11, 18, 22]).attrs(LP).infer(pool).grad(grad::lp),
+    Op::new("GlobalAveragePool", Lower::Call(|cx| global(cx, "average_pool.1")))
+        .since(&[1, 22])
+        .infer(whole)
+        .grad(grad::global_average),
+    Op::new("GlobalMaxPool", Lower::Call(|cx| global(cx, "max_pool.1")))
+        .since(&[1, 22])
+        .infer(whole)
+        .grad(grad::global_max),
+    Op::new("GlobalLpPool", Lower::Call(lower_global_lp))
+        .since(&[1, 2, 22])
+        .attrs(P)
+        .infer(whole)
+        .grad(grad::global_lp),
 ];
 
 /// The window over the spatial axes of X.

@@ -6,7 +6,7 @@ use crate::ir::{Dim, Node, Shape};
 use crate::lower::{Call, Lowering, list};
 
 /// The attributes of a convolution or pool.
-pub(super) struct Sliding {
+pub(crate) struct Sliding {
     kernel: Vec<i64>,
     strides: Vec<i64>,
     dilations: Vec<i64>,
@@ -82,7 +82,7 @@ impl Sliding {
     }
 
     /// The paddings for these input sizes, all begins, then all ends. `same` is the rule of `SAME_UPPER` and its kin.
-    fn pads(&self, input: &[Dim]) -> Result<Vec<i64>, String> {
+    pub fn pads(&self, input: &[Dim]) -> Result<Vec<i64>, String> {
         let Padding::Same { at_end } = &self.padding else {
             let Padding::Explicit(pads) = &self.padding else { return Ok(Vec::new()) };
             return Ok(pads.clone());
@@ -141,16 +141,21 @@ impl Sliding {
 
     /// The kernel parameters of a transposed convolution.
     pub fn transposed_call(&self, cx: &Lowering<'_>, kernel: &'static str, input: &[Dim]) -> Result<Call, String> {
+        Ok(self.parameters(kernel, self.transposed_pads(cx.node(), input)?))
+    }
+
+    /// The paddings of a transposed convolution for these input sizes, all begins, then all ends.
+    pub fn transposed_pads(&self, node: &Node, input: &[Dim]) -> Result<Vec<i64>, String> {
         let explicit = match &self.padding {
-            Padding::Explicit(pads) if cx.node().ints("output_shape").is_none() => Some(pads.clone()),
+            Padding::Explicit(pads) if node.ints("output_shape").is_none() => Some(pads.clone()),
             _ => None,
         };
         if let Some(pads) = explicit {
-            return Ok(self.parameters(kernel, pads));
+            return Ok(pads);
         }
-        let known = self.transposed(cx.node(), input)?.into_iter().map(|axis| axis.map(|(_, total)| total));
+        let known = self.transposed(node, input)?.into_iter().map(|axis| axis.map(|(_, total)| total));
         let total = known.collect::<Option<Vec<_>>>().ok_or("padding to an output size needs a known input size")?;
-        Ok(self.parameters(kernel, split(&total, matches!(self.padding, Padding::Same { at_end: true }))))
+        Ok(split(&total, matches!(self.padding, Padding::Same { at_end: true })))
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
     use crate::train::recipe::Length;
 
     fn schedule(change: impl FnOnce(&mut recipe::Schedule)) -> Schedule {
-        let mut recipe = recipe::Schedule::default();
+        let mut recipe = recipe::Schedule { warmup: Length::Steps(0), ..Default::default() };
         change(&mut recipe);
         Schedule::new(&recipe, 100, 10)
     }

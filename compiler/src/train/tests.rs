@@ -118,6 +118,23 @@ fn averages_follow_and_are_what_is_written() {
     close(&written.iter().map(|x| *x as f32).collect::<Vec<_>>(), &average);
 }
 
+/// A run that is evaluated more often ends in the same model.
+#[test]
+fn what_was_written_before_changes_nothing() {
+    let mut often = Trainer::new(&model(MLP), None, &settings(4)).unwrap();
+    let mut once = Trainer::new(&model(MLP), None, &settings(4)).unwrap();
+    for _ in 0..30 {
+        step(&mut often, &X, &T, 0.1);
+        step(&mut once, &X, &T, 0.1);
+        often.model();
+    }
+    let written = |trainer: &mut Trainer| {
+        let graph = trainer.model();
+        ["w", "b", "v", "c"].map(|name| graph.constant(graph.find(name).unwrap()).unwrap().reals().unwrap())
+    };
+    assert_eq!(written(&mut often), written(&mut once));
+}
+
 #[test]
 fn a_student_that_is_its_teacher_stays_what_it_is() {
     let mut taught = settings(4);

@@ -6,6 +6,10 @@
 mod bench;
 mod calls;
 mod compiled;
+mod data;
 mod files;
 mod measure;
+mod recipe;
+#[cfg(unix)]
+mod resume;
 mod verbs;

@@ -1,25 +1,8 @@
 //! Which operations are done: AutoAugment's for CIFAR-10, and RandAugment.
 
-use serde::{Deserialize, Serialize};
-
 use super::Operation;
 use crate::picture::Picture;
 use crate::random::Draws;
-
-/// How operations are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
-pub enum Policy {
-    /// One of the 25 pairs of operations that AutoAugment found for CIFAR-10, each operation with its probability.
-    AutoAugment,
-    /// Any of fourteen operations, several times.
-    RandAugment {
-        /// How many.
-        operations: u32,
-        /// How much, from 0 to 30.
-        magnitude: u32,
-    },
-}
 
 /// An operation without its amount.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,24 +78,21 @@ static RAND: [Kind; 14] = [
     Equalize,
 ];
 
-impl Policy {
-    pub(super) fn apply(&self, picture: &mut Picture, draws: &mut Draws) {
-        match *self {
-            Policy::AutoAugment => {
-                let pair = &CIFAR10[draws.below(CIFAR10.len() as u32) as usize];
-                for (kind, probability, magnitude) in pair {
-                    if draws.unit() < *probability {
-                        kind.apply(f64::from(*magnitude) / 9.0, picture, draws);
-                    }
-                }
-            }
-            Policy::RandAugment { operations, magnitude } => {
-                for _ in 0..operations {
-                    let kind = RAND[draws.below(RAND.len() as u32) as usize];
-                    kind.apply(f64::from(magnitude.min(30)) / 30.0, picture, draws);
-                }
-            }
+/// One of the pairs of AutoAugment.
+pub(super) fn auto(picture: &mut Picture, draws: &mut Draws) {
+    let pair = &CIFAR10[draws.below(CIFAR10.len() as u32) as usize];
+    for (kind, probability, magnitude) in pair {
+        if draws.unit() < *probability {
+            kind.apply(f64::from(*magnitude) / 9.0, picture, draws);
         }
+    }
+}
+
+/// Several operations of RandAugment, of a magnitude from 0 to 30.
+pub(super) fn rand(picture: &mut Picture, operations: usize, magnitude: f64, draws: &mut Draws) {
+    for _ in 0..operations {
+        let kind = RAND[draws.below(RAND.len() as u32) as usize];
+        kind.apply(magnitude / 30.0, picture, draws);
     }
 }
 
@@ -176,10 +156,10 @@ mod tests {
         Picture { height: 24, width: 24, channels: 3, pixels }
     }
 
-    fn share_changed(policy: Policy) -> f64 {
+    fn share_changed(change: impl Fn(&mut Picture, &mut Draws)) -> f64 {
         let changed = (0..2000).filter(|index| {
             let mut picture = ramp();
-            policy.apply(&mut picture, &mut Draws::new(3, Stream::Policy, 0, *index));
+            change(&mut picture, &mut Draws::new(3, Stream::Augment(0), 0, *index));
             picture != ramp()
         });
         changed.count() as f64 / 2000.0
@@ -193,7 +173,7 @@ mod tests {
                 .product::<f64>()
         };
         let expected = 1.0 - CIFAR10.iter().map(untouched).sum::<f64>() / 25.0;
-        let found = share_changed(Policy::AutoAugment);
+        let found = share_changed(auto);
         assert!((found - expected).abs() < 0.03, "{found} against {expected}");
     }
 
@@ -205,8 +185,8 @@ mod tests {
 
     #[test]
     fn as_many_random_operations_as_asked_for() {
-        assert_eq!(share_changed(Policy::RandAugment { operations: 0, magnitude: 9 }), 0.0);
-        let one = share_changed(Policy::RandAugment { operations: 1, magnitude: 30 });
+        assert_eq!(share_changed(|picture, draws| rand(picture, 0, 9.0, draws)), 0.0);
+        let one = share_changed(|picture, draws| rand(picture, 1, 30.0, draws));
         // Thirteen of fourteen change the ramp.
         assert!((one - 13.0 / 14.0).abs() < 0.03, "{one}");
     }

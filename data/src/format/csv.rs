@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn standardising_uses_all_rows() {
-        let options = OpenOptions { standardise: true, split: Some([0.5, 0.0, 0.5]), ..Default::default() };
+        let options = OpenOptions { standardise: true, fractions: Some([0.5, 0.0, 0.5]), ..Default::default() };
         let data = one("1,7,0\n3,7,0\n5,7,0\n3,7,0\n", &options).unwrap();
         assert_eq!(data.columns().unwrap().kept, [0]);
         let mut all = rows(&data);

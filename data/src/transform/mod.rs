@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::augment::Augment;
+use crate::augment::{self, Augment};
 use crate::dataset::{Dataset, Split, Which};
 use crate::error::DataError;
 use crate::picture::Picture;
@@ -15,6 +15,7 @@ mod normalise;
 
 pub(crate) use adapt::luminance;
 pub use normalise::Normalise;
+pub(crate) use normalise::moments;
 
 /// How samples are prepared. Pictures come out as `[channels, height, width]`, their bytes scaled to [0, 1].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,8 +27,8 @@ pub struct TransformOptions {
     pub channels: Option<usize>,
     /// What is subtracted from each channel, and what it is then divided by.
     pub normalise: Normalise,
-    /// Random changes of pictures in training.
-    pub augment: Augment,
+    /// Random changes of pictures in training, in this order.
+    pub augment: Vec<Augment>,
 }
 
 /// Prepares samples; see [`TransformOptions`].
@@ -36,7 +37,7 @@ pub struct Transform {
     shape: Vec<usize>,
     /// What channels become, `None` if they stay.
     channels: Option<normalise::Channels>,
-    augment: Augment,
+    augment: Vec<Augment>,
 }
 
 /// Where random numbers come from: nothing else.
@@ -67,23 +68,23 @@ impl Transform {
         let shape = shape(options, &split.store.samples)?;
         let channels = normalise::Channels::new(&options.normalise, split, &shape)?;
         let augment = options.augment.clone();
-        if !augment.is_none() && matches!(split.store.samples, Samples::Table(_)) {
+        if !augment.is_empty() && matches!(split.store.samples, Samples::Table(_)) {
             return Err(DataError::option("augment", "only pictures of bytes are augmented"));
         }
-        if augment.crop > adapt::LARGEST {
-            return Err(DataError::option(format!("crop {}", augment.crop), "no picture is this large"));
+        if let Some(flaw) = augment.iter().find_map(Augment::flaw) {
+            return Err(DataError::option("augment", flaw));
         }
         Ok(Arc::new(Transform { shape, channels, augment }))
     }
 
     /// The transform that leaves random changes out: for validation and test.
     pub fn without_augmentation(&self) -> Arc<Transform> {
-        Arc::new(Transform { augment: Augment::default(), ..self.clone() })
+        Arc::new(Transform { augment: Vec::new(), ..self.clone() })
     }
 
     /// Whether samples are changed randomly.
     pub fn is_augmented(&self) -> bool {
-        !self.augment.is_none()
+        !self.augment.is_empty()
     }
 
     /// Shape of a prepared sample.
@@ -114,9 +115,9 @@ impl Transform {
                 let picture = &mut scratch.picture;
                 pictures.read(row as usize, picture)?;
                 self.fit(picture, &pictures.name(row as usize))?;
-                self.augment.picture(picture, key);
+                augment::change(&self.augment, picture, key);
                 self.channels.iter().for_each(|channels| channels.of_bytes(&picture.pixels, out));
-                self.augment.planes(out, picture.height, picture.width, key);
+                augment::cut(&self.augment, out, picture.height, picture.width, key);
             }
         }
         Ok(())

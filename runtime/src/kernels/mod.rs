@@ -29,8 +29,10 @@ mod nary;
 mod nonlinear;
 mod norm;
 mod norm_axes;
+mod norm_gradient;
 mod optimiser;
 mod pool;
+mod pool_gradient;
 mod quantise;
 mod reduce;
 mod resize;
@@ -51,8 +53,10 @@ pub static KERNELS: &[&[Kernel]] = &[
     pool::KERNELS,
     channels_last::KERNELS,
     conv_gradient::KERNELS,
+    pool_gradient::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
+    norm_gradient::KERNELS,
     householder::KERNELS,
     fused::KERNELS,
     optimiser::KERNELS,

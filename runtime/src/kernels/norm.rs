@@ -40,19 +40,19 @@ pub(super) static KERNELS: &[Kernel] = &[
     },
 ];
 
-fn epsilon<R>(call: &Call<'_, R>) -> f64 {
+pub(super) fn epsilon<R>(call: &Call<'_, R>) -> f64 {
     call.params.float("epsilon").unwrap_or(0.0)
 }
 
 /// Mean and variance.
-fn moments<R: Real>(x: impl Iterator<Item = R> + Clone, count: usize) -> (R, R) {
+pub(super) fn moments<R: Real>(x: impl Iterator<Item = R> + Clone, count: usize) -> (R, R) {
     let n = R::of(count.max(1) as f64);
     let mean = x.clone().sum::<R>() / n;
     let var = x.map(|x| (x - mean) * (x - mean)).sum::<R>() / n;
     (mean, var)
 }
 
-fn rsqrt<R: Real>(x: R) -> R {
+pub(super) fn rsqrt<R: Real>(x: R) -> R {
     R::of(1.0 / x.f64().sqrt())
 }
 

@@ -149,10 +149,10 @@ fn tap(graph: &mut Graph, taps: &[String]) -> Result<(), NetworkError> {
 
 /// Gathers Han layers in stacks; their vectors and biases are parameters.
 fn stacks(graph: &mut Graph, trained: &Trained) -> Result<Vec<Parameter>, NetworkError> {
-    let mut found = Vec::new();
+    let (before, mut found) = (graph.clone(), Vec::new());
     for made in han::gather(graph)? {
-        found.extend(parameter::vectors(graph, &made));
-        found.extend(parameter::biases(graph, &made));
+        found.extend(parameter::vectors(graph, &before, &made));
+        found.extend(parameter::biases(graph, &before, &made));
     }
     infer::infer(graph)?;
     found.retain(|parameter| !trained.freeze.is_match(&parameter.name));

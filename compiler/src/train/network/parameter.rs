@@ -97,34 +97,34 @@ fn single(constant: &Constant) -> Option<Constant> {
     Constant::of_reals(DType::F32, &constant.shape, &constant.reals()?)
 }
 
-/// The vectors of a stack.
-pub(super) fn vectors(graph: &mut Graph, made: &Made) -> Option<Parameter> {
+/// The vectors of a stack; `before` is the graph that its layers were gathered from.
+pub(super) fn vectors(graph: &mut Graph, before: &Graph, made: &Made) -> Option<Parameter> {
     let mut numbers = graph.constant(made.u)?.reals()?;
     let mut parts = Vec::new();
     for (range, layer) in ranges(&made.layers) {
         let direction = numbers[range.clone()].to_vec();
-        let places = layer.vectors.iter().flat_map(|vector| sources(graph, *vector, &direction));
+        let places = layer.vectors.iter().flat_map(|vector| sources(before, *vector, &direction));
         let mut places: Vec<(ValueId, f64)> = places.collect();
         places.dedup_by_key(|place| place.0);
         // The numbers are those of the first constant, whatever its length.
         if let Some(&(first, factor)) = places.first() {
-            numbers[range.clone()].copy_from_slice(&graph.literal(first)?.reals()?);
+            numbers[range.clone()].copy_from_slice(&before.literal(first)?.reals()?);
             places.iter_mut().for_each(|place| place.1 /= factor);
         }
-        let name = places.first().map_or(String::new(), |place| graph.value(place.0).name.to_string());
+        let name = places.first().map_or(String::new(), |place| before.value(place.0).name.to_string());
         parts.push(Part { range, name, places, direction: true });
     }
     parameter(graph, made.u, &numbers, parts, Kind::Reflection)
 }
 
 /// The biases of a stack.
-pub(super) fn biases(graph: &mut Graph, made: &Made) -> Option<Parameter> {
+pub(super) fn biases(graph: &mut Graph, before: &Graph, made: &Made) -> Option<Parameter> {
     let numbers = graph.constant(made.b)?.reals()?;
     let mut parts = Vec::new();
     for (range, layer) in ranges(&made.layers) {
         let own = &numbers[range.clone()];
-        let places: Vec<_> = layer.shift.iter().flat_map(|shift| signed(graph, *shift, own)).collect();
-        let name = places.first().map_or(String::new(), |place| graph.value(place.0).name.to_string());
+        let places: Vec<_> = layer.shift.iter().flat_map(|shift| signed(before, *shift, own)).collect();
+        let name = places.first().map_or(String::new(), |place| before.value(place.0).name.to_string());
         parts.push(Part { range, name, places, direction: false });
     }
     parameter(graph, made.b, &numbers, parts, Kind::Weight)
@@ -140,11 +140,18 @@ fn ranges(layers: &[Numbers]) -> impl Iterator<Item = (Range<usize>, &Numbers)> 
 
 fn parameter(graph: &mut Graph, value: ValueId, numbers: &[f64], parts: Vec<Part>, kind: Kind) -> Option<Parameter> {
     let named = parts.iter().find(|part| !part.places.is_empty())?;
-    let name = format!("{}…", named.name);
+    let name = match parts.len() {
+        1 => named.name.clone(),
+        count => format!("{}+{}", named.name, count - 1),
+    };
     let fixed = parts.iter().filter(|part| part.places.is_empty()).map(|part| part.range.clone()).collect();
     let initial = Constant::of_reals(DType::F32, &[numbers.len()], numbers)?;
     let constant = graph.constant(value)?.clone();
-    let value = input(graph, value, &name, &constant);
+    let taken = graph.find(&name).is_some();
+    let own = graph.add_constant(if taken { "" } else { &name }, constant.clone());
+    graph.replace_uses(value, own);
+    let value = input(graph, own, &name, &constant);
+    let name = graph.value(value).name.to_string();
     Some(Parameter { name, value, kind, initial, parts, fixed })
 }
 
@@ -193,18 +200,17 @@ fn is_constant_node(graph: &Graph, id: ValueId) -> bool {
 }
 
 impl Parameter {
-    /// Writes the numbers into the model.
+    /// Writes the numbers into the model. What was written before changes nothing.
     pub fn write(&self, model: &mut Graph, data: &[f32]) {
+        let initial = self.initial.reals().unwrap_or_default();
         for part in &self.parts {
-            let Some(own) = data.get(part.range.clone()) else { continue };
-            let length = |data: &[f64]| data.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let (Some(own), Some(first)) = (data.get(part.range.clone()), initial.get(part.range.clone())) else {
+                continue;
+            };
+            let own: Vec<f64> = own.iter().map(|x| f64::from(*x)).collect();
+            let scale = Some(length(first) / length(&own)).filter(|scale| part.direction && scale.is_finite());
             for &(place, factor) in &part.places {
-                let mut numbers: Vec<f64> = own.iter().map(|x| f64::from(*x) * factor).collect();
-                let old = model.literal(place).and_then(|constant| constant.reals()).unwrap_or_default();
-                let scale = length(&old) / length(&numbers);
-                if part.direction && scale.is_finite() {
-                    numbers.iter_mut().for_each(|x| *x *= scale);
-                }
+                let numbers: Vec<f64> = own.iter().map(|x| x * factor * scale.unwrap_or(1.0)).collect();
                 put(model, place, &numbers);
             }
         }
@@ -216,6 +222,10 @@ impl Parameter {
         self.fixed.iter().for_each(|range| mask[range.clone()].fill(0.0));
         (!self.fixed.is_empty()).then_some(mask)
     }
+}
+
+fn length(vector: &[f64]) -> f64 {
+    vector.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// Writes numbers into a constant of the model, in its type.

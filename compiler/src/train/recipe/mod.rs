@@ -3,7 +3,6 @@
 //! A recipe file may leave out what stays at its default. [`read`] checks every key and value against the table in
 //! `keys.rs`; [`Recipe::to_toml`] prints all of them, and what it prints reads back as the same recipe.
 
-mod augment;
 mod check;
 mod keys;
 mod length;
@@ -13,7 +12,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use augment::Augment;
+pub use hanc_data::Augment;
 pub use keys::{KEYS, Key, Takes};
 pub use length::Length;
 pub use read::{RecipeError, read};

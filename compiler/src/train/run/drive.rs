@@ -276,5 +276,7 @@ fn resume(
         return Err(folder.refuse(message, "Give the data that the run was started with."));
     }
     task.restore(tensors)?;
+    // A process that was killed may not have come to it.
+    folder.tidy(&ledger, |step| plan.scheduled(step))?;
     Ok(ledger)
 }

@@ -134,8 +134,15 @@ impl<'a> Folder<'a> {
         let folder = self.checkpoints();
         let path = checkpoint::path(&folder, ledger.step);
         checkpoint::save(self.storage, &folder, state, ledger).map_err(io(&path))?;
+        self.tidy(ledger, scheduled)
+    }
+
+    /// Leaves the checkpoints that a run has at this step.
+    pub fn tidy(&self, ledger: &Ledger, scheduled: impl Fn(u64) -> bool) -> Result<(), TrainError> {
+        let folder = self.checkpoints();
         let best = ledger.best.as_ref().map(|best| best.step);
-        checkpoint::prune(&folder, best, scheduled).map_err(io(&folder))
+        let done = checkpoint::rewind(&folder, ledger.step).and_then(|()| checkpoint::prune(&folder, best, scheduled));
+        done.map_err(io(&folder))
     }
 
     /// The newest whole checkpoint, and what is not whole. None if the run was stopped before the first.

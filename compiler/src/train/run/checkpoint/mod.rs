@@ -115,6 +115,12 @@ pub fn latest(folder: &Path) -> io::Result<(Option<Checkpoint>, Vec<Broken>)> {
     Ok((None, broken))
 }
 
+/// Removes the checkpoints behind a step, which a run that goes on from there writes again.
+pub fn rewind(folder: &Path, step: u64) -> io::Result<()> {
+    let behind = steps(folder)?.into_iter().filter(|other| *other > step);
+    behind.map(|other| path(folder, other)).try_for_each(std::fs::remove_file)
+}
+
 /// Removes all but the newest checkpoint, the two newest scheduled ones, and the best.
 pub fn prune(folder: &Path, best: Option<u64>, scheduled: impl Fn(u64) -> bool) -> io::Result<()> {
     let mut left = 2;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+#[cfg(unix)]
+mod kill;
 mod resume;
 mod toy;
 

@@ -1,4 +1,4 @@
-//! A task without gradients graphs: f32 parameters descend a quadratic, with momentum, on samples drawn by position.
+//! A task without graphs: f32 parameters descend a quadratic, with momentum, on samples drawn by position.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,6 +28,10 @@ pub struct Toy {
     /// What the validation loss is, instead of the true one.
     pub scores: Option<fn(u64) -> f64>,
     pub taken: u64,
+    /// Bytes that are kept besides.
+    pub ballast: Vec<u8>,
+    /// Sees every step before it is taken.
+    pub watch: Option<Box<dyn FnMut(u64)>>,
     position: u64,
 }
 
@@ -44,6 +48,8 @@ impl Toy {
             poisoned: None,
             scores: None,
             taken: 0,
+            ballast: Vec::new(),
+            watch: None,
             position: 0,
         }
     }
@@ -65,6 +71,9 @@ impl Task for Toy {
 
     fn step(&mut self, at: Position, rate: f64) -> Result<StepReport, Failure> {
         assert_eq!(u64::from_le_bytes(self.updates), at.step, "a step is left out or taken twice");
+        if let Some(watch) = &mut self.watch {
+            watch(at.step);
+        }
         let mut noise = Stream::new(at.epoch, &format!("noise {}", at.within));
         let mut square = 0.0;
         for (i, (p, m)) in self.parameters.iter_mut().zip(&mut self.momenta).enumerate() {
@@ -93,7 +102,9 @@ impl Task for Toy {
 
     fn state(&mut self) -> Result<State<'_>, Failure> {
         let updates = Saved { dtype: DType::U8, shape: vec![8], bytes: Cow::Borrowed(&self.updates) };
+        let ballast = Saved { dtype: DType::U8, shape: vec![self.ballast.len()], bytes: Cow::Borrowed(&self.ballast) };
         Ok(State::from([
+            ("ballast".into(), ballast),
             ("momentum.p".into(), Saved::f32(&[5], &self.momenta)),
             ("p".into(), Saved::f32(&[5], &self.parameters)),
             ("updates".into(), updates),
