@@ -1,7 +1,7 @@
 //! CPU bodies of matrix products.
 
 use super::activation::Activation;
-use super::gemm::{Dense, Epilogue, Panels, Product, Strides, product};
+use super::gemm::{Dense, Epilogue, Operands, Outer, Panels, Product, Strides, product};
 use super::{Cpu, Frame, Job, Reuse, Site, Spec, Target};
 use crate::kernel::Fault;
 
@@ -64,33 +64,49 @@ impl Matrix {
     }
 }
 
-/// y = act(x w + b + z), w constant.
+/// y = act(x w + b + z)
 fn linear(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let (x, w, y) = (site.arg(0)?, site.arg(1)?, site.out(0)?);
     let ([.., k], &[wk, n]) = (x.shape, w.shape) else { return Ok(None) };
     let fits = *k == wk && x.len() / wk.max(1) * n == y.len() && wk > 0 && n > 0;
-    let Some(weight) = w.reals().filter(|_| fits && site.is_real()) else { return Ok(None) };
-    let bias = match site.opt(2) {
-        Some(b) if b.shape == [n] => Some(b.reals()),
-        Some(_) => return Ok(None),
-        None => None,
-    };
-    if matches!(bias, Some(None)) || site.opt(3).is_some_and(|z| z.shape != y.shape) {
+    let alike = site.opt(2).is_none_or(|b| b.shape == [n]) && site.opt(3).is_none_or(|z| z.shape == y.shape);
+    if !fits || !alike || !site.is_real() {
         return Ok(None);
     }
-    let matrix = Matrix { rows: wk, columns: n, transposed: false };
-    let bias = bias.flatten();
-    let packed = site.pack(|| Packed::new(site, matrix, &weight, 1.0, bias.as_deref()))?;
-    let (isa, activation, m) = (site.isa, Activation::of(site.params)?, y.len() / n);
+    let (m, matrix) = (y.len() / n, Matrix { rows: wk, columns: n, transposed: false });
+    let constant = site.opt(2).is_none_or(|b| b.weight.is_some());
+    if let Some(weight) = w.reals().filter(|_| constant) {
+        return layer(site, matrix, &weight, m).map(Some);
+    }
+    let a = Matrix { rows: m, columns: wk, transposed: false };
+    let there = |i: usize| site.opt(i).map(|_| i);
+    let settled = Settled {
+        isa: site.isa,
+        panels: panels(site, wk, n)?,
+        alpha: 1.0,
+        bias: there(2),
+        whole: there(3),
+        activation: Activation::of(site.params)?,
+        batch: Batch { a, b: matrix, starts: vec![(0, 0)] },
+    };
+    settled.dynamic().map(Some)
+}
+
+/// A layer of constants, on `m` rows.
+fn layer(site: &Site<'_>, matrix: Matrix, weight: &[f32], m: usize) -> Result<Job, Fault> {
+    let bias = site.opt(2).and_then(|b| b.reals());
+    let packed = site.pack(|| Packed::new(site, matrix, weight, 1.0, bias.as_deref()))?;
+    let (isa, activation) = (site.isa, Activation::of(site.params)?);
+    let (k, n) = (matrix.rows, matrix.columns);
     let job = Job::new(move |frame| {
         let z = frame.has(3).then(|| frame.source(3));
         let epilogue = Epilogue { bias: packed.bias.as_deref(), z, activation };
-        let rows = Dense::new(frame.real(0), m, wk, wk);
+        let rows = Dense::new(frame.real(0), m, k, k);
         let (panels, packed) = (packed.panels, packed.matrix.as_slice());
         product(&Product { isa, rows, m, panels, packed, epilogue, y: frame.target(0), stride: n }, frame.workers);
         Ok(())
     });
-    Ok(Some(job.absorbs(&[1, 2]).flops(2 * m * wk * n)))
+    Ok(job.absorbs(&[1, 2]).flops(2 * m * k * n))
 }
 
 /// The sizes of a product of matrices with leading axes.
@@ -160,13 +176,19 @@ fn matmul(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let batch = Batch::new(a, b, y, trans).filter(|_| site.is_real()).map(Batch::join);
     let Some(batch) = batch else { return Ok(None) };
     let Some(addend) = addend(site, batch.b.columns, y.shape) else { return Ok(None) };
+    let activation = Activation::of(site.params)?;
     let alpha = site.params.float("alpha").unwrap_or(1.0) as f32;
+    let plain = alpha == 1.0 && addend == Addend::None && activation == Activation::Identity;
+    if plain && trans == (true, false) && batch.starts.len() == 1 {
+        return outer(site, batch.a, batch.b).map(Some);
+    }
     let settled = Settled {
         isa: site.isa,
         panels: panels(site, batch.b.rows, batch.b.columns)?,
         alpha,
-        addend,
-        activation: Activation::of(site.params)?,
+        bias: (addend == Addend::Bias).then_some(2),
+        whole: (addend == Addend::Whole).then_some(2),
+        activation,
         batch,
     };
     match b.reals() {
@@ -175,12 +197,28 @@ fn matmul(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     }
 }
 
-/// A `matmul.1` whose sizes are settled.
+/// y = aᵀ b, read by rows of both.
+fn outer(site: &Site<'_>, a: Matrix, b: Matrix) -> Result<Job, Fault> {
+    let (count, m, n) = (b.rows, a.rows, b.columns);
+    let settled = Outer::new(site.isa, count, m, n).and_then(|outer| Some((outer, outer.scratch()?)));
+    let (outer, scratch) = settled.ok_or_else(|| Fault::new("the operands are too large"))?;
+    let job = Job::new(move |frame| {
+        let rows = Dense::new(frame.real(0), count, m, m);
+        let operands = Operands { a: rows, b: frame.real(1), stride: n, y: frame.target(0) };
+        outer.run(operands, frame.scratch(), frame.workers);
+        Ok(())
+    });
+    Ok(job.scratch(scratch).flops(2 * count * m * n))
+}
+
+/// A product whose sizes are settled.
 struct Settled {
     isa: super::Isa,
     panels: Panels,
     alpha: f32,
-    addend: Addend,
+    /// The operand that is added to every row, and the one that is as the result.
+    bias: Option<usize>,
+    whole: Option<usize>,
     activation: Activation,
     batch: Batch,
 }
@@ -188,7 +226,7 @@ struct Settled {
 impl Settled {
     /// Numbers of a bias that is filled up to whole vectors, and of a left matrix that is turned.
     fn extra(&self) -> (usize, usize) {
-        let bias = if self.addend == Addend::Bias { self.panels.columns() } else { 0 };
+        let bias = if self.bias.is_some() { self.panels.columns() } else { 0 };
         (bias, if self.batch.a.transposed { self.batch.a.len() } else { 0 })
     }
 
@@ -247,11 +285,11 @@ impl Settled {
     fn each(&self, frame: &Frame<'_>, scratch: Target, f: impl Fn(usize, &dyn Fn(&[f32]))) {
         let (bias_len, turned_len) = self.extra();
         let (bias, turned) = (scratch.part(0, bias_len), scratch.part(bias_len, turned_len));
-        let bias = (self.addend == Addend::Bias).then(|| fill(frame.real(2), bias));
+        let bias = self.bias.map(|operand| &*fill(frame.real(operand), bias));
         let (m, n) = (self.batch.a.rows, self.panels.n);
         for (i, &(start_a, start_b)) in self.batch.starts.iter().enumerate() {
             let y = frame.target(0).part(i * m * n, m * n);
-            let z = (self.addend == Addend::Whole).then(|| super::Source(frame.real(2)[i * m * n..].as_ptr()));
+            let z = self.whole.map(|operand| frame.source(operand).skip(i * m * n));
             let a = self.left(&frame.real(0)[start_a..start_a + self.batch.a.len()], turned);
             f(start_b, &|packed| {
                 let rows = Dense::new(a, m, self.panels.k, self.panels.k);
@@ -306,6 +344,26 @@ mod tests {
             let b = noise(n, 3);
             let layer = Trial::new("linear.1").noise(&[1, m, k], 1).weight(&[k, n], &w).weight(&[n], &b);
             layer.noise(&[1, m, n], 4).param("activation", "relu").result(&[1, m, n]).within(BOUND);
+        }
+    }
+
+    #[test]
+    fn layers_that_are_trained() {
+        for (m, k, n) in [(1, 1, 1), (65, 33, 49), (100, 30, 30), (300, 160, 130)] {
+            let layer = || Trial::new("linear.1").noise(&[m, k], 1).noise(&[k, n], 2);
+            layer().result(&[m, n]).within(BOUND);
+            layer().noise(&[n], 3).noise(&[m, n], 4).param("activation", "gelu").result(&[m, n]).within(BOUND);
+            layer().absent().noise(&[m, n], 4).result(&[m, n]).within(BOUND);
+        }
+        let constant = Trial::new("linear.1").noise(&[5, 8], 1).weight(&[8, 9], &noise(72, 2));
+        constant.noise(&[9], 3).result(&[5, 9]).within(BOUND);
+    }
+
+    #[test]
+    fn gradients_of_weights() {
+        for (count, m, n) in [(1, 1, 1), (100, 2, 30), (100, 30, 30), (700, 37, 53), (5000, 27, 64), (2000, 130, 100)] {
+            let product = Trial::new("matmul.1").noise(&[count, m], 1).noise(&[count, n], 2).param("trans_a", true);
+            product.result(&[m, n]).within(4e-6);
         }
     }
 

@@ -39,6 +39,7 @@ pub mod pool;
 pub(crate) mod pool_windows;
 pub(crate) mod reduce;
 pub mod simd;
+pub(crate) mod slope;
 pub(crate) mod softmax;
 mod strided;
 #[cfg(test)]

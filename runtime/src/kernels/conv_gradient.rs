@@ -10,14 +10,14 @@ pub(super) static KERNELS: &[Kernel] = &[
         doc: "dx [N, .., C] out of dy [N, .., M] and w [M, C / group, ..], of y = x * w; parameters as of conv_last.1",
         f64: input,
         f32: input,
-        cpu: None,
+        cpu: Some(&crate::cpu::conv::INPUT_GRADIENT),
     },
     Kernel {
         name: "conv_gradient_weight.1",
         doc: "dw [M, C / group, ..] out of x [N, .., C] and dy [N, .., M], of y = x * w; parameters as of conv_last.1",
         f64: weight,
         f32: weight,
-        cpu: None,
+        cpu: Some(&crate::cpu::conv::WEIGHT_GRADIENT),
     },
 ];
 

@@ -12,7 +12,7 @@ pub(super) static KERNELS: &[Kernel] = &[Kernel {
           activation_params name",
     f64: gradient,
     f32: gradient,
-    cpu: None,
+    cpu: Some(&crate::cpu::slope::ACTIVATION_GRADIENT),
 }];
 
 fn gradient<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {

@@ -3,55 +3,83 @@
 
 use std::ops::Range;
 
-use super::super::activation::Activation;
 use super::super::simd::{Simd, Task};
 use super::super::{Job, Site, Source, Target};
-use super::Sizes;
+use super::kernels::Order;
+use super::{Sizes, is_constant};
 use crate::kernel::Fault;
 
 /// The kernel [window, channels] and the biases.
-struct Packed {
-    w: Vec<f32>,
-    bias: Vec<f32>,
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    w: &'a [f32],
+    bias: &'a [f32],
 }
 
-impl Packed {
-    fn new(site: &Site<'_>, sizes: &Sizes) -> Result<Packed, Fault> {
-        let constant = || Fault::new("kernel and bias are not real constants");
-        let (given, c) = (site.arg(1)?.reals().ok_or_else(constant)?, sizes.from);
-        let mut w = vec![0.0; given.len()];
-        for (at, value) in given.iter().enumerate() {
-            w[at % sizes.window() * c + at / sizes.window()] = *value;
+/// Packs a kernel [channels, window] and the biases, if there are any, one behind the other.
+pub(super) fn pack(sizes: &Sizes, order: Order, w: &[f32], bias: Option<&[f32]>, packed: &mut [f32]) {
+    let (c, window) = (sizes.from, sizes.window());
+    let (to, biases) = packed.split_at_mut(c * window);
+    for (channel, w) in w.chunks_exact(window).enumerate() {
+        for (element, value) in w.iter().enumerate() {
+            let element = if order == Order::Back { window - 1 - element } else { element };
+            to[element * c + channel] = *value;
         }
-        let bias = site.opt(2).map(|b| b.reals().ok_or_else(constant)).transpose()?;
-        Ok(Packed { w, bias: bias.map_or_else(|| vec![0.0; c], |bias| bias.into_owned()) })
+    }
+    match bias {
+        Some(bias) => biases.copy_from_slice(bias),
+        None => biases.fill(0.0),
     }
 }
 
-pub(super) fn settle(site: &Site<'_>, sizes: Sizes) -> Result<Option<Job>, Fault> {
-    let packed = site.pack(|| Packed::new(site, &sizes))?;
-    let (isa, activation) = (site.isa, Activation::of(site.params)?);
-    let (w, c) = (sizes.across.output, sizes.from);
+fn packed(site: &Site<'_>, sizes: &Sizes, order: Order) -> Result<Vec<f32>, Fault> {
+    let constant = || Fault::new("kernel and bias are not real constants");
+    let bias = site.opt(2).map(|b| b.reals().ok_or_else(constant)).transpose()?;
+    let mut all = vec![0.0; sizes.from * (sizes.window() + 1)];
+    pack(sizes, order, &site.arg(1)?.reals().ok_or_else(constant)?, bias.as_deref(), &mut all);
+    Ok(all)
+}
+
+/// A convolution of operand 0 with the kernel that is operand 1, in this order.
+pub(super) fn settle(site: &Site<'_>, sizes: Sizes, order: Order) -> Result<Job, Fault> {
+    let constant = if is_constant(site) { Some(site.pack(|| packed(site, &sizes, order))?) } else { None };
+    let (isa, activation) = (site.isa, order.activation(site)?);
+    let (w, c, window) = (sizes.across.output, sizes.from, sizes.window());
+    let (scratch, absorbed) = match &constant {
+        Some(_) => (0, &[1, 2][..]),
+        None => (c * (window + 1), &[][..]),
+    };
     // Rows of the output of a task: some thousand multiply-adds at least.
-    let rows = (1usize << 15).div_ceil((w * c * sizes.window()).max(1));
+    let rows = (1usize << 15).div_ceil((w * c * window).max(1));
     let job = Job::new(move |frame| {
+        let packed = match &constant {
+            Some(packed) => packed.as_slice(),
+            None => {
+                // SAFETY: the scratch memory is this run's own.
+                #[allow(unsafe_code)]
+                let room = unsafe { frame.scratch().slice(0..c * (window + 1)) };
+                pack(&sizes, order, frame.real(1), frame.opt(2), room);
+                room
+            }
+        };
         let (x, z) = (frame.real(0), frame.has(3).then(|| frame.source(3)));
         let (y, all) = (frame.target(0), sizes.batch * sizes.down.output);
+        let weights = Weights { w: &packed[..c * window], bias: &packed[c * window..] };
         frame.workers.run(all.div_ceil(rows), &|i| {
             let rows = i * rows..((i + 1) * rows).min(all);
-            isa.run(Strip { sizes: &sizes, packed: &packed, x, y, z, rows: rows.clone() });
+            isa.run(Strip { sizes: &sizes, weights, x, y, z, rows: rows.clone() });
             // SAFETY: the rows of this task.
             activation.apply(isa, unsafe { y.slice(rows.start * w * c..rows.end * w * c) });
         });
         Ok(())
     });
-    Ok(Some(job.absorbs(&[1, 2]).flops(2 * sizes.batch * sizes.positions() * sizes.window() * c)))
+    Ok(job.absorbs(absorbed).scratch(scratch).flops(2 * sizes.batch * sizes.positions() * window * c))
 }
 
 /// Some rows of the output of all pictures.
 struct Strip<'a> {
     sizes: &'a Sizes,
-    packed: &'a Packed,
+    weights: Weights<'a>,
     x: &'a [f32],
     y: Target,
     z: Option<Source>,
@@ -148,7 +176,7 @@ impl Strip<'_> {
         channel: usize,
         lanes: usize,
     ) {
-        let (Sizes { down, across, from: c, .. }, packed) = (*self.sizes, self.packed);
+        let (Sizes { down, across, from: c, .. }, packed) = (*self.sizes, self.weights);
         let (step, right) = (across.stride as usize * c, across.dilation as usize * c);
         let below = down.dilation as usize * across.input * c;
         // SAFETY: only elements of windows that are inside of the picture are read, and only lanes that are channels.

@@ -54,11 +54,20 @@ impl Panels {
         (i * each + i.min(more), each + usize::from(i < more))
     }
 
+    /// The columns of the matrix that panel `i` holds.
+    pub fn columns_of(self, i: usize) -> std::ops::Range<usize> {
+        let (first, vectors) = self.panel(i);
+        first * self.lanes..((first + vectors) * self.lanes).min(self.n)
+    }
+
     /// Packs panel `i` of a matrix with these strides, times `factor`, into its place in the packed matrix.
     pub fn pack_panel(self, i: usize, matrix: &[f32], strides: Strides, factor: f32, packed: &mut [f32]) {
         let (first, vectors) = self.panel(i);
         let (start, width) = (first * self.lanes, vectors * self.lanes);
         let filled = self.n.saturating_sub(start).min(width);
+        if strides.row == 1 && strides.column > 1 {
+            return turn(&matrix[start * strides.column..], strides.column, factor, (width, filled), packed);
+        }
         for (row, to) in packed.chunks_exact_mut(width).enumerate() {
             let from = row * strides.row + start * strides.column;
             copy(&matrix[from..], strides.column, factor, &mut to[..filled]);
@@ -79,6 +88,19 @@ impl Panels {
             self.pack_panel(i, matrix, strides, factor, &mut packed[self.range(i)]);
         }
         packed
+    }
+}
+
+/// Packs a panel of a matrix whose columns lie one behind the other, `stride` apart: as many numbers of each at a time as a
+/// cache line holds.
+fn turn(matrix: &[f32], stride: usize, factor: f32, (width, filled): (usize, usize), packed: &mut [f32]) {
+    const LINE: usize = 16;
+    for (block, to) in packed.chunks_mut(LINE * width).enumerate() {
+        for column in 0..filled {
+            let from = &matrix[column * stride + block * LINE..];
+            to[column..].iter_mut().step_by(width).zip(from).for_each(|(to, from)| *to = from * factor);
+        }
+        to.chunks_exact_mut(width).for_each(|row| row[filled..].fill(0.0));
     }
 }
 
