@@ -87,6 +87,8 @@ activations! {
     Sigmoid = |s, x| math::sigmoid(s, x);
     /// min(max(a x + b, 0), 1)
     HardSigmoid { a, b } = |s, x| hard_sigmoid(s, a, b, x);
+    /// x / (1 + e⁻ˣ)
+    Silu = |s, x| math::times_sigmoid(s, x, x);
     /// x / (1 + e⁻ᵃˣ)
     Swish { a } = |s, x| math::times_sigmoid(s, x, s.mul(a, x));
     /// x min(max(x/6 + 1/2, 0), 1)
@@ -149,7 +151,7 @@ impl Activation {
             "gelu" => Gelu,
             "gelu_tanh" => GeluTanh,
             "quick_gelu" => Swish { a: number(0, 1.702) },
-            "silu" => Swish { a: 1.0 },
+            "silu" => Silu,
             "sigmoid" | "Sigmoid" => Sigmoid,
             "hard_sigmoid" | "HardSigmoid" => HardSigmoid { a: number(0, 0.2), b: number(1, 0.5) },
             "hard_swish" => HardSwish,
