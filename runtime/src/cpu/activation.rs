@@ -131,8 +131,13 @@ fn hard_sigmoid<S: Simd>(s: S, a: S::F, b: S::F, x: S::F) -> S::F {
 impl Activation {
     /// The activation that the parameters `activation` and `activation_params` name; the identity where there is none.
     pub fn of(params: &Params) -> Result<Activation, Fault> {
-        let Some(name) = params.str("activation") else { return Ok(Activation::Identity) };
-        let numbers = params.floats("activation_params").unwrap_or_default();
+        Activation::of_key(params, "activation")
+    }
+
+    /// The same of the parameters `key` and `key` with `_params` behind it.
+    pub fn of_key(params: &Params, key: &str) -> Result<Activation, Fault> {
+        let Some(name) = params.str(key) else { return Ok(Activation::Identity) };
+        let numbers = params.floats(&format!("{key}_params")).unwrap_or_default();
         let number = |i: usize, default: f64| numbers.get(i).copied().filter(|x| !x.is_nan()).unwrap_or(default) as f32;
         Activation::named(name, number).ok_or_else(|| Fault(format!("no fused activation {name} {numbers:?}")))
     }

@@ -32,7 +32,7 @@ pub(super) static KERNELS: &[Kernel] = &[
 ];
 
 /// Batch, spatial sizes and channels of a tensor [N, .., C].
-fn parts(shape: &[usize]) -> Result<(usize, &[usize], usize), Fault> {
+pub(super) fn parts(shape: &[usize]) -> Result<(usize, &[usize], usize), Fault> {
     match shape {
         [n, spatial @ .., c] => Ok((*n, spatial, *c)),
         _ => Err(Fault::new("a tensor with channels last has at least two axes")),

@@ -8,6 +8,7 @@ pub(crate) use support::{offset, spreads};
 pub(crate) use window::{Axis, Window};
 
 mod attention;
+mod bottleneck;
 mod broadcast;
 mod cast;
 mod channels_last;
@@ -48,6 +49,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     conv::KERNELS,
     pool::KERNELS,
     channels_last::KERNELS,
+    bottleneck::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
     householder::KERNELS,

@@ -5,18 +5,37 @@
 //! is made real in a copy of the picture, so that no position is a special case. A window of one element needs neither.
 //! Where every channel is a group of its own there is nothing to multiply matrices with: see [`depthwise`].
 
+mod bottleneck;
 mod depthwise;
 mod pixels;
 
 use super::activation::Activation;
-use super::gemm::{Dense, Epilogue, Panels, Product, Strides, product};
+use super::gemm::{Dense, Epilogue, Panels, Place, Product, Strides, product};
 use super::{Cpu, Frame, Isa, Job, Reuse, Site};
 use crate::kernel::Fault;
 use crate::kernels::{Axis, Window};
+use crate::plan::Params;
+pub(crate) use bottleneck::BOTTLENECK;
 use pixels::{Padded, Pixels};
 
 /// `conv_last.1`: the result may take the memory of z.
 pub(crate) static CONV_LAST: Cpu = Cpu { bind: conv_last, reuse: Reuse::Memory(&[3]) };
+
+/// The last two spatial axes, the first of which may be missing; `None` where there are more, or sizes are such that nobody
+/// should compute with them.
+fn spatial(
+    params: &Params,
+    input: &[usize],
+    kernel: &[usize],
+    output: &[usize],
+) -> Result<Option<[Axis; 2]>, Fault> {
+    let [deep, down, across] = Window::new(params, input, kernel, output)?.axes;
+    let flat = deep.input == 1 && deep.kernel == 1 && deep.output == 1 && deep.pad == 0;
+    let small = |axis: &Axis| axis.stride < 1 << 20 && axis.dilation < 1 << 20 && (0..1 << 20).contains(&axis.pad);
+    let reaches = |axis: &Axis| axis.raw(axis.output - 1, axis.kernel - 1) < (axis.input as i64) + (1 << 20);
+    let plain = flat && [down, across].iter().all(|axis| small(axis) && reaches(axis));
+    Ok(plain.then_some([down, across]))
+}
 
 /// Sizes of a convolution of at most two spatial axes.
 #[derive(Clone, Copy)]
@@ -40,12 +59,8 @@ impl Sizes {
         if !fits || batch != batch_y || y.is_empty() || x.is_empty() || w.is_empty() {
             return Ok(None);
         }
-        let [deep, down, across] = Window::new(site.params, input, kernel, output)?.axes;
-        let flat = deep.input == 1 && deep.kernel == 1 && deep.output == 1 && deep.pad == 0;
-        let small = |axis: &Axis| axis.stride < 1 << 20 && axis.dilation < 1 << 20 && (0..1 << 20).contains(&axis.pad);
-        let reaches = |axis: &Axis| axis.raw(axis.output - 1, axis.kernel - 1) < (axis.input as i64) + (1 << 20);
-        let plain = flat && [down, across].iter().all(|axis| small(axis) && reaches(axis));
-        Ok(plain.then_some(Sizes { batch: *batch, groups, from: *from, to: *to, down, across }))
+        let axes = spatial(site.params, input, kernel, output)?;
+        Ok(axes.map(|[down, across]| Sizes { batch: *batch, groups, from: *from, to: *to, down, across }))
     }
 
     /// Positions of the output in a picture.
@@ -163,7 +178,8 @@ impl Settled {
         let bias = self.packed.bias.as_ref().map(|bias| bias[group].as_slice());
         let epilogue = Epilogue { bias, z, activation: self.activation };
         let (isa, panels, packed) = (self.isa, self.packed.panels, self.packed.groups[group].as_slice());
-        product(&Product { isa, rows, m, panels, packed, epilogue, y, stride: sizes.to }, frame.workers);
+        let place = Place::rows(isa, panels.n, sizes.to);
+        product(&Product { isa, rows, m, panels, packed, epilogue, y, place }, frame.workers);
     }
 }
 
