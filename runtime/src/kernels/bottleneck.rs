@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn without_an_expansion_the_channels_are_convolved_as_they_are() {
-        let (x, d, p) = (real(&[1, 3, 2], &[1., 2., 3., 4., 5., 6.]), real(&[2, 1, 1], &[2., -1.]), real(&[2, 1], &[1., 1.]));
+        let (x, d, p) =
+            (real(&[1, 3, 2], &[1., 2., 3., 4., 5., 6.]), real(&[2, 1, 1], &[2., -1.]), real(&[2, 1], &[1., 1.]));
         close(&one("bottleneck.1", &[x, d, p], Params::new(), &[1, 3, 1]), &[0., 2., 4.]);
     }
 

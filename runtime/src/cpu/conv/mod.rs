@@ -23,12 +23,7 @@ pub(crate) static CONV_LAST: Cpu = Cpu { bind: conv_last, reuse: Reuse::Memory(&
 
 /// The last two spatial axes, the first of which may be missing; `None` where there are more, or sizes are such that nobody
 /// should compute with them.
-fn spatial(
-    params: &Params,
-    input: &[usize],
-    kernel: &[usize],
-    output: &[usize],
-) -> Result<Option<[Axis; 2]>, Fault> {
+fn spatial(params: &Params, input: &[usize], kernel: &[usize], output: &[usize]) -> Result<Option<[Axis; 2]>, Fault> {
     let [deep, down, across] = Window::new(params, input, kernel, output)?.axes;
     let flat = deep.input == 1 && deep.kernel == 1 && deep.output == 1 && deep.pad == 0;
     let small = |axis: &Axis| axis.stride < 1 << 20 && axis.dilation < 1 << 20 && (0..1 << 20).contains(&axis.pad);

@@ -146,7 +146,8 @@ impl Packed {
             Ok::<_, Fault>(filled)
         };
         let columns = tiling.panels.columns();
-        let panels = Panels::new(site.isa, columns, sizes.to).ok_or_else(|| Fault::new("the projection is too large"))?;
+        let panels =
+            Panels::new(site.isa, columns, sizes.to).ok_or_else(|| Fault::new("the projection is too large"))?;
         let plain = |n: usize| Strides { row: n, column: 1 };
         let expand = all(3).transpose()?.map(|e| tiling.panels.pack(&e, plain(sizes.inner), 1.0));
         let project = panels.pack(&filled(2, columns * sizes.to)?, plain(sizes.to), 1.0);
@@ -257,15 +258,8 @@ mod tests {
         pads: [usize; 4],
     }
 
-    const CASE: Case = Case {
-        batch: 2,
-        input: [9, 10],
-        channels: [5, 20, 7],
-        kernel: [3, 3],
-        stride: 1,
-        dilation: 1,
-        pads: [1; 4],
-    };
+    const CASE: Case =
+        Case { batch: 2, input: [9, 10], channels: [5, 20, 7], kernel: [3, 3], stride: 1, dilation: 1, pads: [1; 4] };
 
     impl Case {
         fn output(&self) -> [usize; 2] {

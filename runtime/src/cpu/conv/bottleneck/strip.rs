@@ -77,7 +77,16 @@ impl Strip<'_> {
         let (positions, vectors) = (rows.len() * wide, first..first + count);
         for (i, row) in rows.enumerate() {
             let y = self.sums.part(i * wide * tiling.lanes, self.sums.len - i * wide * tiling.lanes);
-            isa.run(Depthwise { all: self.all, packed, ring: self.ring, row, wide, y, positions, vectors: vectors.clone() });
+            isa.run(Depthwise {
+                all: self.all,
+                packed,
+                ring: self.ring,
+                row,
+                wide,
+                y,
+                positions,
+                vectors: vectors.clone(),
+            });
         }
         let range = vectors.start * positions * tiling.lanes..vectors.end * positions * tiling.lanes;
         // SAFETY: the memory of the sums is this task's own.
