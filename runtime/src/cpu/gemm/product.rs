@@ -137,74 +137,109 @@ impl<A: Rows> Task for Part<'_, '_, A> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for i in self.panels.clone() {
-            match self.p.panels.panel(i).1 {
-                1 => self.panel::<S, 1>(s, i),
-                2 => self.panel::<S, 2>(s, i),
-                _ => self.panel::<S, 3>(s, i),
+            let (first, vectors) = self.p.panels.panel(i);
+            let b = self.p.packed[self.p.panels.range(i)].as_ptr();
+            match vectors {
+                1 => self.panel::<S, 1>(s, first, b),
+                2 => self.panel::<S, 2>(s, first, b),
+                _ => self.panel::<S, 3>(s, first, b),
             }
         }
     }
 }
 
 impl<A: Rows> Part<'_, '_, A> {
+    /// The panel at `b`, of `V` vectors from vector `first` on.
     #[inline(always)]
-    fn panel<S: Simd, const V: usize>(&self, s: S, panel: usize) {
+    fn panel<S: Simd, const V: usize>(&self, s: S, first: usize, b: *const f32) {
         let mut row = self.rows.start;
         while self.rows.end - row >= 8 && S::ROWS == 8 {
-            self.tile::<S, 8, V>(s, row, panel);
+            self.tile::<S, 8, V>(s, row, first, b);
             row += 8;
         }
         while self.rows.end - row >= 4 {
-            self.tile::<S, 4, V>(s, row, panel);
+            self.tile::<S, 4, V>(s, row, first, b);
             row += 4;
         }
         if self.rows.end - row >= 2 {
-            self.tile::<S, 2, V>(s, row, panel);
+            self.tile::<S, 2, V>(s, row, first, b);
             row += 2;
         }
         if row < self.rows.end {
-            self.tile::<S, 1, V>(s, row, panel);
+            self.tile::<S, 1, V>(s, row, first, b);
         }
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const V: usize>(&self, s: S, row: usize, panel: usize) {
-        let p = self.p;
-        // SAFETY: `part` has checked the sizes of the packed matrix, and `row + R` rows are there.
-        let sums = unsafe {
-            let b = p.packed.as_ptr().add(p.panels.range(panel).start);
-            tile::<S, A, R, V>(s, &p.rows, row, b)
-        };
-        let first = p.panels.panel(panel).0;
+    fn tile<S: Simd, const R: usize, const V: usize>(&self, s: S, row: usize, first: usize, b: *const f32) {
+        let (p, at) = (self.p, row * self.p.place.row + first * self.p.place.vector);
+        // SAFETY: `part` has checked the sizes of the packed matrix, bias and result; `row + R` rows are there, and only
+        // columns that are there are read and written.
+        unsafe {
+            let sums = tile::<S, A, R, V>(s, &p.rows, row, b);
+            let mut bias = [s.zero(); V];
+            if let Some(given) = p.epilogue.bias {
+                for v in 0..V {
+                    bias[v] = s.load(given.as_ptr().add((first + v) * S::LANES));
+                }
+            }
+            match p.epilogue.z {
+                None if (first + V) * S::LANES <= p.place.columns => self.write(s, at, &sums, &bias),
+                z => self.finish(s, (at, first), &sums, &bias, z),
+            }
+        }
+    }
+
+    /// Writes a tile of whole vectors.
+    ///
+    /// # Safety
+    /// The result has them.
+    #[inline(always)]
+    unsafe fn write<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        at: usize,
+        sums: &[[S::F; V]; R],
+        bias: &[S::F; V],
+    ) {
+        let place = self.p.place;
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            let mut line = self.p.y.at.add(at);
+            for r in 0..R {
+                for v in 0..V {
+                    s.store(line.add(v * place.vector), s.add(sums[r][v], bias[v]));
+                }
+                line = line.wrapping_add(place.row);
+            }
+        }
+    }
+
+    /// Writes a tile whose last vector may be cut, with what is added to it.
+    ///
+    /// # Safety
+    /// The result has its columns, and `z` too.
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        (at, first): (usize, usize),
+        sums: &[[S::F; V]; R],
+        bias: &[S::F; V],
+        z: Option<Source>,
+    ) {
+        let place = self.p.place;
         for r in 0..R {
             for v in 0..V {
-                self.finish(s, row + r, first + v, sums[r][v]);
-            }
-        }
-    }
-
-    /// Writes one vector of the result.
-    #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, row: usize, vector: usize, mut sum: S::F) {
-        let p = self.p;
-        let column = vector * S::LANES;
-        let (at, rest) = (row * p.place.row + vector * p.place.vector, p.place.columns - column);
-        // SAFETY: `part` has checked the sizes of bias and result; only columns that are there are read and written.
-        unsafe {
-            if let Some(bias) = p.epilogue.bias {
-                sum = s.add(sum, s.load(bias.as_ptr().add(column)));
-            }
-            let y = p.y.at.add(at);
-            if rest >= S::LANES {
-                if let Some(Source(z)) = p.epilogue.z {
-                    sum = s.add(sum, s.load(z.add(at)));
+                let lanes = (place.columns - (first + v) * S::LANES).min(S::LANES);
+                let (at, mut sum) = (at + r * place.row + v * place.vector, s.add(sums[r][v], bias[v]));
+                // SAFETY: the caller vouches for it.
+                unsafe {
+                    if let Some(Source(z)) = z {
+                        sum = s.add(sum, s.load_part(z.add(at), lanes));
+                    }
+                    s.store_part(self.p.y.at.add(at), lanes, sum);
                 }
-                s.store(y, sum);
-            } else {
-                if let Some(Source(z)) = p.epilogue.z {
-                    sum = s.add(sum, s.load_part(z.add(at), rest));
-                }
-                s.store_part(y, rest, sum);
             }
         }
     }
