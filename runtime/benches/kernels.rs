@@ -195,3 +195,62 @@ fn han_stack_gradient(bencher: Bencher<'_, '_>, of: Stack) {
     let call = call.and(DType::F32, &[numbers]).and(DType::F32, &[numbers]);
     call.integers(&[1]).with(params).bench(bencher);
 }
+
+/// Rows, inputs and outputs of a layer in training.
+const LAYERS: [[usize; 3]; 5] = [[64, 512, 512], [512, 512, 512], [3136, 64, 64], [2048, 512, 512], [100, 30, 30]];
+
+/// A layer whose weights are no constants.
+#[divan::bench(args = LAYERS)]
+fn layer(bencher: Bencher<'_, '_>, [m, k, n]: [usize; 3]) {
+    call("linear.1", &[&[m, k], &[k, n], &[n]], &[m, n]).bench(bencher);
+}
+
+/// The gradient of its operand.
+#[divan::bench(args = LAYERS)]
+fn layer_input(bencher: Bencher<'_, '_>, [m, k, n]: [usize; 3]) {
+    call("matmul.1", &[&[m, n], &[k, n]], &[m, k]).with(Params::new().with("trans_b", true)).bench(bencher);
+}
+
+/// The gradient of its weights.
+#[divan::bench(args = LAYERS)]
+fn layer_weight(bencher: Bencher<'_, '_>, [m, k, n]: [usize; 3]) {
+    call("matmul.1", &[&[m, k], &[m, n]], &[k, n]).with(Params::new().with("trans_a", true)).bench(bencher);
+}
+
+/// Batch, size of the picture, channels of x and y, groups, size of the window and stride.
+type Conv = [usize; 7];
+const CONVOLUTIONS: [Conv; 5] = [
+    [32, 32, 64, 128, 1, 3, 2],
+    [32, 16, 128, 256, 1, 3, 1],
+    [32, 16, 256, 512, 1, 3, 2],
+    [16, 32, 64, 64, 64, 3, 1],
+    [16, 16, 48, 96, 1, 1, 1],
+];
+
+fn convolution([batch, size, from, to, groups, kernel, stride]: Conv) -> (Params, [[usize; 4]; 3]) {
+    let pad = kernel / 2;
+    let params = Params::new().with("group", groups).with("strides", vec![stride; 2]).with("pads", vec![pad; 4]);
+    let out = (size + 2 * pad - kernel) / stride + 1;
+    (params, [[batch, size, size, from], [to, from / groups, kernel, kernel], [batch, out, out, to]])
+}
+
+/// A convolution whose kernel is no constant.
+#[divan::bench(args = CONVOLUTIONS)]
+fn conv(bencher: Bencher<'_, '_>, of: Conv) {
+    let (params, [x, w, y]) = convolution(of);
+    call("conv_last.1", &[&x, &w], &y).with(params).bench(bencher);
+}
+
+/// The gradient of its operand.
+#[divan::bench(args = CONVOLUTIONS)]
+fn conv_input(bencher: Bencher<'_, '_>, of: Conv) {
+    let (params, [x, w, y]) = convolution(of);
+    call("conv_gradient_input.1", &[&y, &w], &x).with(params).bench(bencher);
+}
+
+/// The gradient of its kernel.
+#[divan::bench(args = CONVOLUTIONS)]
+fn conv_weight(bencher: Bencher<'_, '_>, of: Conv) {
+    let (params, [x, w, y]) = convolution(of);
+    call("conv_gradient_weight.1", &[&x, &y], &w).with(params).bench(bencher);
+}

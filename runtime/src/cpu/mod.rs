@@ -18,6 +18,7 @@ use crate::plan::Params;
 pub mod activation;
 pub(crate) mod arena;
 pub(crate) mod attention;
+pub(crate) mod batch_norm;
 pub(crate) mod bind;
 mod broadcast;
 pub(crate) mod conv;
@@ -34,14 +35,17 @@ pub(crate) mod moves;
 pub(crate) mod nary;
 pub(crate) mod norm;
 pub(crate) mod norm_channels;
+pub(crate) mod norm_gradient;
 pub(crate) mod optimiser;
 pub mod pool;
+pub(crate) mod pool_gradient;
 pub(crate) mod pool_windows;
 pub(crate) mod reduce;
 pub mod simd;
 pub(crate) mod slope;
 pub(crate) mod softmax;
 mod strided;
+mod sums;
 #[cfg(test)]
 pub(crate) mod testkit;
 

@@ -22,12 +22,12 @@ enum Pool {
 }
 
 /// Elements under a window, at most; larger ones that are not the whole picture are left.
-const TAPS: usize = 256;
+pub(super) const TAPS: usize = 256;
 /// Positions along an axis, or of a picture, that are settled ahead, at most.
-const POSITIONS: usize = 1 << 16;
+pub(super) const POSITIONS: usize = 1 << 16;
 
 /// What lies under the window, for each position along each axis.
-struct Taps {
+pub(super) struct Taps {
     /// The first place in the input, and how many there are.
     axes: [Vec<(usize, usize)>; 3],
     /// How far apart they are.
@@ -36,7 +36,7 @@ struct Taps {
 }
 
 impl Taps {
-    fn of(window: &Window) -> Taps {
+    pub fn of(window: &Window) -> Taps {
         let along = |axis: &Axis| {
             let taps = (0..axis.output).map(|o| (axis.taps(o), o));
             taps.map(|(taps, o)| (axis.at(o, taps.start).unwrap_or(0), taps.len())).collect()
@@ -50,7 +50,7 @@ impl Taps {
 
     /// Writes the places under position `at` of the output, times `each`; returns how many there are.
     #[inline(always)]
-    fn under(&self, at: usize, each: usize, places: &mut [usize; TAPS]) -> usize {
+    pub fn under(&self, at: usize, each: usize, places: &mut [usize; TAPS]) -> usize {
         let [deep, down, across] = &self.axes;
         let (row, z) = (at / across.len(), at % across.len());
         let [(a, deep), (b, down), (c, across)] = [deep[row / down.len()], down[row % down.len()], across[z]];
@@ -121,7 +121,7 @@ impl Positions<'_> {
 }
 
 /// The window over pictures of these spatial sizes.
-fn window(site: &Site<'_>, input: &[usize], output: &[usize]) -> Result<Window, Fault> {
+pub(super) fn window(site: &Site<'_>, input: &[usize], output: &[usize]) -> Result<Window, Fault> {
     let kernel = site.params.sizes("kernel").ok_or_else(|| Fault::new("the kernel's sizes are missing"))?;
     Window::new(site.params, input, &kernel, output)
 }
@@ -166,7 +166,7 @@ fn last(site: &Site<'_>, pool: Pool) -> Result<Option<Job>, Fault> {
 }
 
 /// Elements of the window, unless that overflows.
-fn elements_under(window: &Window) -> Option<usize> {
+pub(super) fn elements_under(window: &Window) -> Option<usize> {
     crate::tensor::elements(&window.axes.map(|axis| axis.kernel))
 }
 

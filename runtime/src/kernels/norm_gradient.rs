@@ -11,14 +11,14 @@ pub(super) static KERNELS: &[Kernel] = &[
               scale and b [C]; results y, mean, var (of all elements, divided by their number)",
         f64: train,
         f32: train,
-        cpu: None,
+        cpu: Some(&crate::cpu::batch_norm::TRAIN),
     },
     Kernel {
         name: "batch_norm_gradient.1",
         doc: "dx, dscale [C] and db [C] out of x, dy, scale, mean and var of batch_norm_train.1; parameters as of it",
         f64: batch,
         f32: batch,
-        cpu: None,
+        cpu: Some(&crate::cpu::batch_norm::GRADIENT),
     },
     Kernel {
         name: "layer_norm_gradient.1",
@@ -26,14 +26,14 @@ pub(super) static KERNELS: &[Kernel] = &[
               shape dscale and db have; parameters axis, epsilon",
         f64: layer,
         f32: layer,
-        cpu: None,
+        cpu: Some(&crate::cpu::norm_gradient::LAYER_NORM_GRADIENT),
     },
     Kernel {
         name: "softmax_gradient.1",
         doc: "dx = y (dy - sum of y dy along axis) out of the result y of softmax.1 and dy",
         f64: softmax,
         f32: softmax,
-        cpu: None,
+        cpu: Some(&crate::cpu::norm_gradient::SOFTMAX_GRADIENT),
     },
 ];
 

@@ -12,7 +12,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               of equals; parameters as of max_pool_last.1",
         f64: max,
         f32: max,
-        cpu: None,
+        cpu: Some(&crate::cpu::pool_gradient::MAX_GRADIENT),
     },
     Kernel {
         name: "average_pool_gradient.1",
@@ -20,7 +20,7 @@ pub(super) static KERNELS: &[Kernel] = &[
               average_pool_last.1",
         f64: average,
         f32: average,
-        cpu: None,
+        cpu: Some(&crate::cpu::pool_gradient::AVERAGE_GRADIENT),
     },
 ];
 
