@@ -89,6 +89,7 @@ impl<'a> Bench<'a> {
                 temperature: 1.0,
                 features: 0.0,
             },
+            orthogonality: None,
             optimiser: Optimiser {
                 rule: Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decoupled: false },
                 weights: group,
