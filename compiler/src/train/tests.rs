@@ -202,7 +202,9 @@ fn threads_change_no_bit() {
         let mut settings = settings(4);
         settings.threads = threads;
         let mut trainer = Trainer::new(&model(MLP), None, &settings).unwrap();
-        (0..10).for_each(|_| drop(step(&mut trainer, &X, &T, 0.1)));
+        for _ in 0..10 {
+            step(&mut trainer, &X, &T, 0.1);
+        }
         state(&trainer, "w")
     };
     assert_eq!(run(1), run(2));
@@ -219,10 +221,13 @@ fn penalised_matrices_become_orthogonal() {
     let w = [0.5, -0.25, 0.75, 0.1, 0.6, -0.4];
     let v = [0.3, -0.2, 0.5, 0.4, -0.6, 0.7];
     let dot = |m: &[f32], a: [usize; 3], b: [usize; 3]| (0..3).map(|k| m[a[k]] * m[b[k]]).sum::<f32>();
-    let gap = |m: &[f32], a, b| (dot(m, a, a) - 1.0).powi(2) + (dot(m, b, b) - 1.0).powi(2) + 2.0 * dot(m, a, b).powi(2);
+    let gap =
+        |m: &[f32], a, b| (dot(m, a, a) - 1.0).powi(2) + (dot(m, b, b) - 1.0).powi(2) + 2.0 * dot(m, a, b).powi(2);
     let wanted = 0.5 * (gap(&w, [0, 1, 2], [3, 4, 5]) + gap(&v, [0, 2, 4], [1, 3, 5]));
     assert!((step(&mut trainer, &X, &T, 0.1) - f64::from(wanted)).abs() < 1e-5);
-    (0..200).for_each(|_| drop(step(&mut trainer, &X, &T, 0.1)));
+    for _ in 0..200 {
+        step(&mut trainer, &X, &T, 0.1);
+    }
     assert!(gap(&state(&trainer, "w"), [0, 1, 2], [3, 4, 5]) < 1e-6);
     assert!(gap(&state(&trainer, "v"), [0, 2, 4], [1, 3, 5]) < 1e-6);
 }

@@ -286,7 +286,7 @@ impl Settled {
     fn each(&self, frame: &Frame<'_>, scratch: Target, f: impl Fn(usize, &dyn Fn(&[f32]))) {
         let (bias_len, turned_len) = self.extra();
         let (bias, turned) = (scratch.part(0, bias_len), scratch.part(bias_len, turned_len));
-        let bias = self.bias.map(|operand| &*fill(frame.real(operand), bias));
+        let bias = self.bias.map(|operand| -> &[f32] { fill(frame.real(operand), bias) });
         let (m, n) = (self.batch.a.rows, self.panels.n);
         for (i, &(start_a, start_b)) in self.batch.starts.iter().enumerate() {
             let y = frame.target(0).part(i * m * n, m * n);

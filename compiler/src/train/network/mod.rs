@@ -106,7 +106,7 @@ impl Network {
         let batch: Vec<ValueId> = statistics.iter().map(|statistic| statistic.batch).collect();
         graph.set_outputs([&outputs[..], &batch].concat());
         optimise::for_training(&mut graph)?;
-        let mut given = graph.inputs()[inputs.len()..].to_vec().into_iter();
+        let mut given = graph.inputs()[inputs.len()..].iter().copied();
         parameters.iter_mut().zip(&mut given).for_each(|(parameter, value)| parameter.value = value);
         statistics.iter_mut().zip(&mut given).for_each(|(statistic, value)| statistic.value = value);
         let (handed, batch) = graph.outputs().split_at(outputs.len());

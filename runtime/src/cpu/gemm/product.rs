@@ -110,7 +110,7 @@ fn part_activation<A: Rows>(p: &Product<'_, A>, rows: Range<usize>, panels: Rang
     // SAFETY: this task's part of the result.
     let apply = |start: usize, end: usize| activation.apply(p.isa, unsafe { p.y.slice(start..end) });
     let columns = columns(p, panels);
-    if place.row == lanes && columns.len() % lanes == 0 {
+    if place.row == lanes && columns.len().is_multiple_of(lanes) {
         for vector in columns.start / lanes..columns.end.div_ceil(lanes) {
             apply(vector * place.vector + rows.start * lanes, vector * place.vector + rows.end * lanes);
         }
