@@ -2,11 +2,12 @@
 
 use super::axis::{marked, marks_of};
 use super::elementwise::combine;
-use super::program::{Step, What};
+use super::parts::blocks;
+use super::program::{Source, Step, What};
 use super::view::{View, proper, total};
 use super::walk::{Held, Walk, with_attr};
 use crate::infer;
-use crate::ir::{Attr, Constant, Dim, NodeId, Shape};
+use crate::ir::{Attr, Constant, Dim, NodeId, Shape, ValueId};
 use hanc_runtime::reference::decode;
 
 /// The rule of norms over the last axes, which have to be the last ones in memory, in any order.
@@ -51,6 +52,27 @@ fn weights(walk: &mut Walk<'_>, held: &Held, inner: &View, order: &[usize]) -> O
         axes.map(|(axis, _)| axis).try_fold(held.view.clone(), |v, axis| v.divided(axis, &inner.axes()[axis]))?;
     let shape = [total(&view.stored())];
     Some(walk.arranged(&Held { view, ..held.clone() }, order, &shape))
+}
+
+/// The rule of norms by the statistics of a batch, which are vectors: channels stay one axis of memory.
+pub(super) fn batch_train(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
+    let (node, held) = (walk.at(id), walk.operand(id, 0)?);
+    let axis = infer::axis(node.int("axis").unwrap_or(1), held.view.axes().len()).ok()?;
+    let statistics: Vec<Shape> = (1..node.outputs.len()).map(|i| walk.result(id, i)).collect::<Option<_>>()?;
+    let values: Vec<ValueId> = node.outputs.iter().copied().collect::<Option<_>>()?;
+    let marked = blocks(walk, &held, &[axis])?;
+    let at = marked.axis(1)?;
+    let inputs = walk.operands(id, marked.tensor);
+    let (mut outputs, shapes) = (Vec::new(), [vec![marked.shape], statistics].concat());
+    for (i, (value, shape)) in values.into_iter().zip(shapes).enumerate() {
+        let view = if i == 0 { held.view.clone() } else { View::plain(&shape) };
+        let tensor = walk.program.add(walk.graph.value(value).dtype, Some(shape), Source::Step);
+        outputs.push(Some(tensor));
+        walk.hold(value, Held { tensor, view });
+    }
+    let what = What::Attrs(with_attr(node, "axis", Attr::Int(at)), None);
+    walk.program.steps.push(Step { from: Some(id), what, inputs, outputs });
+    Some(())
 }
 
 /// The rule of norms over all but batch and channels, [N, C, ..]: these have to stand first in memory, the others in

@@ -441,3 +441,18 @@ fn random_graphs_mean_the_same() {
         laid_out(&random.graph);
     }
 }
+
+#[test]
+fn a_norm_by_the_statistics_of_a_batch_keeps_the_order() {
+    becomes(
+        "in %x: f32[N, 3, 4, 4]
+        const %w: f32[4, 3, 1, 1] = splat(0.5)
+        const %s: f32[4] = {1, 2, 3, 4}
+        %c = Conv(%x, %w)
+        %n, %m, %v = ai.hanc.BatchNorm(%c, %s, %s)
+        %r = Relu(%n)
+        %y = ReduceMean(%r) {axes = [2, 3], keepdims = 0}
+        out %y, %m, %v",
+        &["Transpose", "ai.hanc.ConvLast", "ai.hanc.BatchNorm", "Relu", "ReduceMean"],
+    );
+}

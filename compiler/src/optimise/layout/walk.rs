@@ -62,6 +62,7 @@ fn rule(node: &Node) -> Option<Rule> {
         ("", "Gather") => parts::gather,
         ("", "Concat") => elementwise::concat,
         ("", "BatchNormalization") => norm::batch,
+        ("ai.hanc", "BatchNorm") => norm::batch_train,
         ("", "InstanceNormalization") => norm::instance,
         ("", "GroupNormalization") => norm::group,
         ("", "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization") => norm::layer,
