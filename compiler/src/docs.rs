@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::grad::Grad;
 use crate::ir::verify::mark;
 use crate::lower::Lower;
 use crate::op::{self, AttrKind, AttrSpec, Op, Param};
@@ -11,7 +12,8 @@ const HEAD: &str = "# Operators
 
 Made from the op table; `HANC_REGENERATE=1 cargo test -p hanc --test docs` writes it anew. Operators that are not listed are carried
 through `convert` untouched. `?` marks what may be left out, `…` what may stand any number of times. *Opsets* are the versions of the
-domain that changed the operator, from the first that hanc reads.
+domain that changed the operator, from the first that hanc reads. *Gradient* says whether a model can be trained through it: by a rule, 0
+where small changes of the operands change nothing, or why not.
 ";
 
 /// The op table as Markdown, by domain and name.
@@ -23,7 +25,7 @@ pub fn ops() -> String {
         let title = if domain.is_empty() { "ai.onnx" } else { domain };
         let _ = write!(text, "\n## {title}: {} operators\n\n", ops.len());
         text.push_str(
-            "| operator | opsets | operands | results | attributes | computed |\n|---|---|---|---|---|---|\n",
+            "| operator | opsets | operands | results | attributes | computed | gradient |\n|---|---|---|---|---|---|---|\n",
         );
         ops.values().for_each(|op| row(&mut text, op));
     }
@@ -35,13 +37,14 @@ fn row(text: &mut String, op: &Op) {
     let attrs: Vec<_> = op.attrs.iter().map(attr).collect();
     let _ = writeln!(
         text,
-        "| {} | {} | {} | {} | {} | {} |",
+        "| {} | {} | {} | {} | {} | {} | {} |",
         op.name,
         since.join(" "),
         params(op.inputs),
         params(op.outputs),
         attrs.join("; "),
-        computed(op)
+        computed(op),
+        gradient(op)
     );
 }
 
@@ -64,6 +67,14 @@ fn attr(spec: &AttrSpec) -> String {
         (from, until) => format!(" ({from} to {})", until - 1),
     };
     format!("{}{default}{versions}", spec.name)
+}
+
+fn gradient(op: &Op) -> String {
+    match op.grad {
+        Grad::Rule(_) => "yes".into(),
+        Grad::Zero => "0".into(),
+        Grad::Never(reason) => format!("no: {reason}"),
+    }
 }
 
 fn computed(op: &Op) -> String {

@@ -11,6 +11,7 @@ mod docs;
 pub mod error;
 pub mod eval;
 pub mod execute;
+pub mod fit;
 pub mod fold;
 pub mod grad;
 pub mod infer;

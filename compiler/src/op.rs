@@ -182,6 +182,12 @@ impl Op {
         self
     }
 
+    /// No gradients, and why.
+    pub const fn no_grad(mut self, reason: &'static str) -> Op {
+        self.grad = Grad::Never(reason);
+        self
+    }
+
     /// Inference.
     pub const fn infer(mut self, infer: fn(&mut Infer<'_>) -> Result<(), String>) -> Op {
         self.infer = infer;

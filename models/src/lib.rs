@@ -4,6 +4,7 @@
 //! weights that are described but not drawn. [`build`] draws them in memory, [`Blueprint::write`] into a file.
 //! Values depend on the seed and the weight's name alone.
 
+mod activation;
 mod blocks;
 mod blueprint;
 mod error;

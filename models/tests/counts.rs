@@ -39,6 +39,9 @@ fn networks_for_tables() {
     assert_eq!(parameters("hannet,width=30,depth=20"), 3032);
     let regression = |columns: u64, n: u64, depth: u64| (columns + 1) * n + (depth - 1) * 2 * n + (n + 1);
     assert_eq!(parameters("hannet,in=8,out=1,width=200,depth=20,style=regression"), regression(8, 200, 20));
+    assert_eq!(parameters("hannet,width=30,depth=20,activation=groupsort"), 3032);
+    assert_eq!(parameters("hannet,lift=true,in=2,out=2,width=30,depth=3"), 3 * 30 + 3 * 60 + 31 * 2);
+    assert_eq!(parameters("fcnet,lift=true,in=2,out=2,width=30,depth=1,init=orthogonal"), 3 * 30 + 31 * 30 + 31 * 2);
     assert_eq!(parameters("fcnet,in=18,out=1,width=50,depth=5"), 19 * 50 + 4 * 51 * 50 + 51);
 }
 

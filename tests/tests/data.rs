@@ -36,7 +36,8 @@ fn the_generated_checkerboard_is_that_of_the_paper() {
     }
     let (ours, theirs) = (points(&ours), points(&theirs));
     assert_eq!(ours.len(), 81 * 81);
-    assert_eq!(ours, theirs);
+    let wrong = theirs.iter().filter(|(place, targets)| ours.get(*place) != Some(*targets)).count();
+    assert_eq!((wrong, theirs.len()), (0, 81 * 81));
 }
 
 #[test]

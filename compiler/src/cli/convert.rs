@@ -10,10 +10,14 @@ use hanc_proto::SaveOptions;
 use super::model::{self, Loaded};
 use super::{Outcome, ui::Ui};
 use crate::blocks::{self, Found};
+use crate::convert::report::FitLine;
 use crate::convert::{self, ConvertError, Converted, Emit, Init, Options, Origin, Selection, select};
 use crate::error::Failure;
+use crate::fit::{self, Effort, Fitted};
 use crate::ir::{Graph, NodeId};
 use crate::onnx;
+use crate::train::recipe::Data;
+use crate::train::sets::{Port, Sets};
 
 /// Rewrites the chosen blocks into Han layers; everything else keeps its nodes, names and weights.
 #[derive(Debug, Args)]
@@ -48,9 +52,18 @@ pub(super) struct Convert {
     /// What the layers start from
     #[arg(long, value_name = "START", default_value = "paper")]
     init: Start,
-    /// Data that `--init fit` learns from
-    #[arg(long, value_name = "DATA", hide = true)]
+    /// Samples that `--init fit` and `--max-drop` learn from; no labels are needed
+    #[arg(long, value_name = "DATA")]
     calibrate: Option<String>,
+    /// How those samples are prepared, as in recipes: data.normalise=imagenet
+    #[arg(long, value_name = "KEY=VALUE")]
+    prepare: Vec<String>,
+    /// A factor for each channel behind the layers of a block
+    #[arg(long)]
+    gain: bool,
+    /// No absolute value behind the last layer of a block, whatever its kind
+    #[arg(long)]
+    plain_end: bool,
     /// How a layer is written
     #[arg(long, value_name = "FORM", default_value = "inline")]
     emit: Form,
@@ -68,8 +81,7 @@ enum Start {
     Paper,
     /// As the identity, which the skip connection was
     Identity,
-    /// Learned from what the block computes on data
-    #[value(hide = true)]
+    /// Learned from what the block computes on the samples of --calibrate
     Fit,
 }
 
@@ -84,10 +96,17 @@ enum Form {
 impl Convert {
     pub fn run(&self, ui: &Ui) -> Result<Outcome, Failure> {
         self.check()?;
-        let options = self.options(ui)?;
+        let mut options = self.options(ui)?;
         let model = model::load(&self.model, ui)?;
         let origin = origin(&model)?;
-        let mut converted = convert(&model, &origin, &options)?;
+        let (graph, found) = opened(&model, &options)?;
+        let fits = match &self.calibrate {
+            Some(data) => self.fit(&model, (&graph, &found), data, &mut options, ui)?,
+            None => Vec::new(),
+        };
+        let converted = convert::convert(&graph, &found, &origin, &options);
+        let mut converted = converted.map_err(|e| Failure::at(&*model.name, &e))?;
+        converted.report.fits = fits;
         if let Some(output) = self.output.as_ref().filter(|_| !self.dry_run) {
             save(&model, &converted, output)?;
             converted.report.output = Some(output.display().to_string());
@@ -120,6 +139,8 @@ impl Convert {
             keep_norm: self.keep_norm,
             keep_residual: self.keep_residual,
             init: self.start()?,
+            gain: self.gain,
+            plain_end: self.plain_end,
             emit: match self.emit {
                 Form::Inline => Emit::Inline,
                 Form::Function => Emit::Function,
@@ -129,14 +150,46 @@ impl Convert {
         })
     }
 
-    /// Starts that learn from data need training, which is not there yet.
     fn start(&self) -> Result<Init, Failure> {
         match (self.init, &self.calibrate) {
             (Start::Paper, None) => Ok(Init::Paper),
             (Start::Identity, None) => Ok(Init::Identity),
-            _ => Err(Failure::new("E101", "", "--init fit and --calibrate are not there yet: they come with training")
-                .help("Use --init paper or --init identity, and train the converted model elsewhere.")),
+            (Start::Fit, Some(_)) => Ok(Init::Fit),
+            (Start::Fit, None) => Err(Failure::new("E101", "--init fit", "there are no samples to learn from")
+                .help("Give --calibrate DATA: a file, a folder, or synth:shapes to try.")),
+            (_, Some(_)) => {
+                Err(Failure::new("E101", "--calibrate", "only --init fit learns from samples").help("Add --init fit."))
+            }
         }
+    }
+
+    /// Fits what the selected blocks start from.
+    fn fit(
+        &self,
+        model: &Loaded,
+        (graph, found): (&Graph, &Found),
+        data: &str,
+        options: &mut Options,
+        ui: &Ui,
+    ) -> Result<Vec<FitLine>, Failure> {
+        let selected = select::select(graph, found, &options.selection).map_err(ConvertError::from);
+        let selected = selected.map_err(|e| Failure::at(&*model.name, &e))?;
+        let recipe = super::recipe::load("finetune", &self.prepare)?;
+        let data = Data { path: data.to_owned(), ..recipe.data };
+        let port = Port::of(&model.graph).map_err(|e| Failure::at(&*model.name, &e))?;
+        let sets = Sets::open(&data, ui.seed(), &port).map_err(|e| Failure::at(&*data.path, &e))?;
+        let effort = Effort { threads: ui.threads, ..Effort::default() };
+        let mut seen = |id: &str, fitted: &Fitted| {
+            ui.note(format!("{id}: fitted to an error of {:.3} (the paper's start {:.3})", fitted.error, fitted.paper));
+        };
+        let samples = (&sets.train, &sets.plain, &port);
+        let fitted = fit::fit(graph, &selected.chosen, options, samples, &effort, &mut seen);
+        let fitted = fitted.map_err(|e| Failure::at(&*model.name, &e))?;
+        let line = |(id, f): (&String, &Fitted)| FitLine { id: id.clone(), error: f.error, paper: f.paper };
+        let mut lines: Vec<FitLine> = fitted.iter().map(line).collect();
+        lines.sort_by(|a, b| a.error.total_cmp(&b.error));
+        options.fitted = fitted.into_iter().map(|(id, fitted)| (id, fitted.start)).collect();
+        Ok(lines)
     }
 
     fn write_report(&self, converted: &Converted) -> Result<(), Failure> {
@@ -174,8 +227,9 @@ fn origin(model: &Loaded) -> Result<Origin, Failure> {
 /// Nodes that hide the end of a selected block are opened level by level: no model nests functions deeper than this.
 const LEVELS: usize = 64;
 
-/// Converts the model. Of calls of model-local functions, those that a selected block begins or ends in are inlined.
-fn convert(model: &Loaded, origin: &Origin, options: &Options) -> Result<Converted, Failure> {
+/// The model's graph and its blocks. Of calls of model-local functions, those that a selected block begins or ends in are
+/// inlined.
+fn opened(model: &Loaded, options: &Options) -> Result<(Graph, Found), Failure> {
     let mut graph = model.graph.clone();
     let mut found = find(model, &graph)?;
     for _ in 0..LEVELS {
@@ -188,7 +242,7 @@ fn convert(model: &Loaded, origin: &Origin, options: &Options) -> Result<Convert
         blocks::open(&mut graph, &opens).map_err(|e| Failure::at(&*model.name, &e))?;
         found = find(model, &graph)?;
     }
-    convert::convert(&graph, &found, origin, options).map_err(|e| Failure::at(&*model.name, &e))
+    Ok((graph, found))
 }
 
 fn find(model: &Loaded, graph: &Graph) -> Result<Found, Failure> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::emit::{self, Site};
-use super::init::{self, Init, Stack, Weights};
+use super::init::{self, Init, Stack, Start};
 use super::{ConvertError, Options};
 use crate::blocks::{Block, Kind, Port};
 use crate::ir::{Graph, NodeId, ValueId};
@@ -33,8 +33,8 @@ pub fn apply(graph: &mut Graph, blocks: &[&Block], options: &Options) -> Result<
 }
 
 fn replace(graph: &mut Graph, block: &Block, prefix: String, options: &Options) -> Result<Applied, ConvertError> {
-    let outer_abs = outer_abs(block.kind);
-    let weights = weights(block, outer_abs, options)?;
+    let outer_abs = outer_abs(block.kind, options);
+    let start = start(block, options)?;
     let (input, output) = ends(block, options);
     let site = Site {
         input: input.value,
@@ -44,7 +44,7 @@ fn replace(graph: &mut Graph, block: &Block, prefix: String, options: &Options) 
         near: graph.producer(output.value).map(|(node, _)| node),
         prefix,
     };
-    let made = emit::stack(graph, &site, &weights, outer_abs, options.emit)
+    let made = emit::stack(graph, &site, &start, outer_abs, options.emit)
         .map_err(|error| ConvertError::Emit { block: block.id.clone(), error })?;
     graph.sweep(block.nodes.iter().copied());
     Ok(Applied { made, prefix: site.prefix })
@@ -59,18 +59,24 @@ pub fn ends<'a>(block: &'a Block, options: &Options) -> (&'a Port, &'a Port) {
 
 /// Whether the last layer takes the absolute value too: in the paper every Han layer does, and the feed-forward
 /// replacement ends in a plain Householder layer.
-pub fn outer_abs(kind: Kind) -> bool {
-    kind != Kind::Ffn
+pub fn outer_abs(kind: Kind, options: &Options) -> bool {
+    kind != Kind::Ffn && !options.plain_end
 }
 
-fn weights(block: &Block, outer_abs: bool, options: &Options) -> Result<Vec<Weights>, ConvertError> {
-    let Options { seed, depth, .. } = *options;
-    let stack = Stack { seed, block: &block.id, width: block.width, depth, outer_abs };
-    match options.init {
-        Init::Paper => Ok(init::paper(&stack, block.kind == Kind::Ffn)),
-        Init::Identity => init::identity(&stack, options.offset)
-            .map_err(|error| ConvertError::Init { block: block.id.clone(), error }),
+/// What a block's stack starts from.
+pub fn start(block: &Block, options: &Options) -> Result<Start, ConvertError> {
+    if let Some(fitted) = options.fitted.get(&block.id) {
+        return Ok(fitted.clone());
     }
+    let Options { seed, depth, .. } = *options;
+    let outer_abs = outer_abs(block.kind, options);
+    let stack = Stack { seed, block: &block.id, width: block.width, depth, outer_abs };
+    let layers = match options.init {
+        Init::Paper | Init::Fit => init::paper(&stack, block.kind == Kind::Ffn),
+        Init::Identity => init::identity(&stack, options.offset)
+            .map_err(|error| ConvertError::Init { block: block.id.clone(), error })?,
+    };
+    Ok(Start { layers, gain: options.gain.then(|| vec![1.0; block.width]) })
 }
 
 fn constants(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {

@@ -12,7 +12,7 @@ use hanc_runtime::DType;
 use hanc_runtime::reference::decode::encode_reals;
 
 use super::function;
-use super::init::Weights;
+use super::init::{Start, Weights};
 use crate::ir::{Attr, Constant, Dim, Graph, NewNode, NodeId, Shape, ValueId};
 
 /// What nodes a layer becomes.
@@ -94,11 +94,11 @@ pub enum EmitError {
 pub fn stack(
     graph: &mut Graph,
     site: &Site,
-    layers: &[Weights],
+    start: &Start,
     outer_abs: bool,
     emit: Emit,
 ) -> Result<Vec<NodeId>, EmitError> {
-    let spot = Spot::of(graph, site)?;
+    let (spot, layers) = (Spot::of(graph, site)?, &start.layers);
     if emit == Emit::Function {
         let plain = (0..layers.len()).map(|k| outer_abs || k + 1 < layers.len());
         plain.collect::<BTreeSet<_>>().into_iter().try_for_each(|abs| function::provide(graph, abs))?;
@@ -112,11 +112,16 @@ pub fn stack(
     let axis = wrap.as_ref().map_or(spot.axis(), |wrap| wrap.axis);
     for (k, layer) in layers.iter().enumerate() {
         let last = k + 1 == layers.len();
-        let new = writer.layer(k, x, layer, axis, outer_abs || !last, emit);
+        let mut new = writer.layer(k, x, layer, axis, outer_abs || !last, emit);
+        if let Some(gain) = start.gain.as_ref().filter(|_| last) {
+            let y = writer.settle(new, &format!("{k}/y"));
+            new = writer.scaled(y, gain, axis);
+        }
         if last && wrap.is_none() {
             writer.finish(new);
         } else {
-            x = writer.settle(new, &format!("{k}/y"));
+            let scaled = last && start.gain.is_some();
+            x = writer.settle(new, &if scaled { "scaled".into() } else { format!("{k}/y") });
         }
     }
     if let Some(wrap) = wrap {
@@ -254,6 +259,14 @@ impl Writer<'_> {
         let shape: &[usize] = if axis == -1 { &[n] } else { &[n, 1] };
         let b = self.weight(&named("b"), shape, &layer.b);
         NewNode::new("Add", [reflected, b])
+    }
+
+    /// x times a number for each mixed element; the product is yet to be added.
+    fn scaled(&mut self, x: ValueId, gain: &[f64], axis: i64) -> NewNode {
+        let mut shape = vec![self.site.width];
+        shape.resize(axis.unsigned_abs().max(1) as usize, 1);
+        let gain = self.weight("gain", &shape, gain);
+        NewNode::new("Mul", [x, gain])
     }
 
     fn reshape(&mut self, x: ValueId, target: Target, what: &str) -> ValueId {

@@ -14,6 +14,8 @@ pub enum Init {
     Paper,
     /// As the identity, where the data allows: see [`identity`].
     Identity,
+    /// As what was fitted to the block that is replaced ([`super::Options::fitted`]).
+    Fit,
 }
 
 impl Init {
@@ -22,6 +24,7 @@ impl Init {
         match self {
             Init::Paper => "paper",
             Init::Identity => "identity",
+            Init::Fit => "fit",
         }
     }
 }
@@ -33,6 +36,15 @@ pub struct Weights {
     pub u: Vec<f64>,
     /// The bias.
     pub b: Vec<f64>,
+}
+
+/// All numbers of a stack.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// Its layers.
+    pub layers: Vec<Weights>,
+    /// What each mixed element of the result is multiplied by, if it is.
+    pub gain: Option<Vec<f64>>,
 }
 
 /// What a stack is to start as.

@@ -42,6 +42,11 @@ fn options_json(options: &Options) -> Value {
     if let Some(indices) = &options.selection.indices {
         all["blocks"] = json!(indices);
     }
+    for (name, on) in [("gain", options.gain), ("plain_end", options.plain_end)] {
+        if on {
+            all[name] = json!(true);
+        }
+    }
     if options.init == Init::Identity {
         all["offset"] = json!(options.offset);
     }

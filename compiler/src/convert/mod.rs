@@ -23,7 +23,7 @@ mod tests;
 
 pub use apply::Applied;
 pub use emit::{Emit, EmitError};
-pub use init::{Init, NoIdentity};
+pub use init::{Init, NoIdentity, Start};
 pub use report::Report;
 pub use select::{Refused, SelectError, Selection};
 
@@ -42,6 +42,12 @@ pub struct Options {
     pub init: Init,
     /// For [`Init::Identity`]: the start is the identity on values whose reflections stay within ± this.
     pub offset: f64,
+    /// A number for each mixed element that the stack's result is multiplied by; none in the paper.
+    pub gain: bool,
+    /// The last layer of a stack takes no absolute value, whatever the kind of the block.
+    pub plain_end: bool,
+    /// What blocks start from that were fitted, by their ids; the others start as `init` says.
+    pub fitted: BTreeMap<String, Start>,
     /// What nodes a layer becomes.
     pub emit: Emit,
     /// Seed of the start.
@@ -57,6 +63,9 @@ impl Default for Options {
             keep_residual: false,
             init: Init::Paper,
             offset: 8.0,
+            gain: false,
+            plain_end: false,
+            fitted: BTreeMap::new(),
             emit: Emit::Inline,
             seed: 0,
         }

@@ -50,6 +50,17 @@ pub struct Replaced {
     pub macs: Change,
 }
 
+/// How well what a block starts from does what the block did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FitLine {
+    /// Its id.
+    pub id: String,
+    /// The squared error on samples as a share of what the mean would leave: 0 is perfect, 1 no better than the mean.
+    pub error: f64,
+    /// The same of the paper's start.
+    pub paper: f64,
+}
+
 /// A block that was asked for and stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
@@ -80,6 +91,9 @@ pub struct Report {
     pub max_abs_diff_untouched: f64,
     /// More of what was replaced.
     pub blocks: Vec<Replaced>,
+    /// What was fitted, the best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fits: Vec<FitLine>,
 }
 
 /// Compares two graphs and notes what was replaced.
@@ -99,6 +113,7 @@ pub(super) fn report(
     let refused =
         |r: &select::Refused| Refused { id: r.id.clone(), reason: r.reason.to_string(), code: r.reason.code() };
     Report {
+        fits: Vec::new(),
         output: None,
         replaced: selected.chosen.iter().map(|block| block.id.clone()).collect(),
         refused: selected.refused.iter().map(refused).collect(),

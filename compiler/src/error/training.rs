@@ -3,6 +3,7 @@
 use hanc_runtime::cpu::simd::IsaError;
 
 use super::{Coded, node};
+use crate::fit::FitError;
 use crate::grad::GradError;
 use crate::train::StepError;
 use crate::train::evaluate::EvaluateError;
@@ -82,6 +83,16 @@ impl Coded for StepError {
             StepError::Lower(error) => error.place(),
             StepError::Run(error) => error.place(),
             _ => None,
+        }
+    }
+}
+
+impl Coded for FitError {
+    fn code(&self) -> &'static str {
+        match self {
+            FitError::Run(error) => error.code(),
+            FitError::Data(error) => error.code(),
+            FitError::Block { .. } => "E816",
         }
     }
 }

@@ -170,6 +170,13 @@ impl<'g> Build<'g> {
         self.node(NewNode::new("Transpose", [a]).attr("perm", Attr::Ints(perm)))
     }
 
+    /// What [`Build::transpose`] by this permutation makes `a` of.
+    pub fn transpose_back(&mut self, a: ValueId, perm: &[usize]) -> ValueId {
+        let mut inverse = vec![0; perm.len()];
+        perm.iter().enumerate().for_each(|(to, from)| inverse[*from] = to);
+        self.transpose(a, &inverse)
+    }
+
     /// The last two axes swapped.
     pub fn swap_last(&mut self, a: ValueId) -> ValueId {
         let rank = self.shape(a).map_or(2, |shape| shape.len());
@@ -212,6 +219,15 @@ impl<'g> Build<'g> {
         let list = |build: &mut Self, n: usize| build.integers(&[n as i64]);
         let (start, end, axis) = (list(self, start), list(self, end), list(self, axis));
         self.op("Slice", &[a, start, end, axis])
+    }
+
+    /// Zeros added before and behind on each axis; where a number is negative, as many elements are taken away.
+    pub fn pad(&mut self, a: ValueId, before: &[i64], after: &[i64]) -> ValueId {
+        if before.iter().chain(after).all(|n| *n == 0) {
+            return a;
+        }
+        let pads = self.integers(&[before, after].concat());
+        self.op("Pad", &[a, pads])
     }
 
     /// The first result of an operator that is written with constant integers as its second operand.

@@ -179,6 +179,11 @@ fn loss(graph: &mut Graph, results: &[ValueId], draw: &mut Draw) -> ValueId {
     let mut total = None;
     for value in real {
         let shape = build.shape(value).expect("the shape is known");
+        // Single precision, which some operators have as their result's type, would round the differences away.
+        let value = match build.graph.value(value).dtype {
+            Some(DType::F64) => value,
+            _ => build.node(NewNode::new("Cast", [value]).attr("to", Attr::Int(11))),
+        };
         let weights: Vec<f64> = (0..shape.iter().product()).map(|_| 2.0 * draw.next() - 1.0).collect();
         let weights = build.numbers(value, &shape, &weights);
         let product = build.mul(value, weights);

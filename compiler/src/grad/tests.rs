@@ -1,10 +1,16 @@
 //! The gradients of every operator that has one against finite differences.
 
 mod norms;
+mod parts;
+mod products;
 mod windows;
 
 use super::testing::Check;
-use crate::op::HAN_DOMAIN;
+use super::{Build, Grad, gradients};
+use crate::infer::infer;
+use crate::ir::{Dim, Graph, NewNode};
+use crate::op::{self, HAN_DOMAIN};
+use hanc_runtime::DType;
 
 #[test]
 fn functions_of_one_operand() {
@@ -49,6 +55,13 @@ fn functions_of_one_operand() {
         Check::new(op, version).within(&[3, 5], -0.9, 0.9).run();
     }
     Check::new("Acosh", 9).within(&[7], 1.1, 4.0).run();
+}
+
+#[test]
+fn types() {
+    let single = crate::ir::Constant::f32(&[], &[0.0]);
+    Check::new("CastLike", 19).x(&[2, 3]).constant(single).run();
+    Check::new("Cast", 13).x(&[2, 3]).int("to", 1).run();
 }
 
 #[test]
@@ -172,4 +185,41 @@ fn householder_and_han_layers() {
     stack(&[2, 70], &[1; 2], &[1, 0]);
     stack(&[2, 4, 3], &[-2, -2, -1, 1], &[1, 0, 1, 1]);
     stack(&[2, 3, 2, 3], &[1, -3, 3], &[1, 1, 1]);
+}
+
+/// What stands in the files of these tests.
+const TESTS: [&str; 5] = [
+    include_str!("tests.rs"),
+    include_str!("tests/norms.rs"),
+    include_str!("tests/parts.rs"),
+    include_str!("tests/products.rs"),
+    include_str!("tests/windows.rs"),
+];
+
+#[test]
+fn every_rule_is_checked() {
+    let checked = |name: &str| TESTS.iter().any(|text| text.contains(&format!("\"{name}\"")));
+    let ruled = op::all().filter(|op| matches!(op.grad, Grad::Rule(_)));
+    let missing: Vec<_> = ruled.map(|op| op.name).filter(|name| !checked(name)).collect();
+    assert!(missing.is_empty(), "no test is of the gradients of {missing:?}");
+}
+
+#[test]
+fn all_that_blocks_is_listed_at_once() {
+    let mut graph = Graph::new("test", [(String::new(), 17), ("ai.onnx.ml".to_owned(), 1)].into());
+    let x = graph.add_input("x", Some(DType::F32), Some(vec![Dim::from(2), Dim::from(3)]));
+    let norm = |input| NewNode::new("Normalizer", [input]).domain("ai.onnx.ml");
+    let first = graph.add(norm(x).named("first"));
+    let middle = graph.add(NewNode::new("Exp", [first]));
+    let unknown = graph.add(NewNode::new("Secret", [middle]).domain("example").named("second"));
+    graph.set_type(unknown, Some(DType::F32), Some(vec![Dim::from(2), Dim::from(3)]));
+    let flat = graph.add(NewNode::new("Sign", [x]));
+    let y = graph.add(NewNode::new("Add", [unknown, flat]));
+    infer(&mut graph).unwrap();
+    let seed = Build::new(&mut graph, "seed").full(x, 1.0);
+    let before = graph.nodes().count();
+    let blocked = gradients(&mut graph, &[(y, seed)], &[x]).unwrap_err().0;
+    let found: Vec<_> = blocked.iter().map(|b| (b.place.as_str(), b.op.as_str())).collect();
+    assert_eq!(found, [("first", "Normalizer"), ("second", "Secret")]);
+    assert_eq!(graph.nodes().count(), before);
 }

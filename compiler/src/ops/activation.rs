@@ -70,8 +70,12 @@ pub(super) static OPS: &[Op] = &[
     row("QuickGelu", Lower::Call(|cx| alpha(cx, "swish.1")), &[1], &[float("alpha", 1.702)])
         .grad(grad::swish)
         .domain(MICROSOFT),
-    row("FastGelu", Lower::Call(fast_gelu), &[1], &[]).domain(MICROSOFT).inputs(&[one("X"), opt("bias")]),
+    row("FastGelu", Lower::Call(fast_gelu), &[1], &[])
+        .grad(grad::bias_gelu_tanh)
+        .domain(MICROSOFT)
+        .inputs(&[one("X"), opt("bias")]),
     row("BiasGelu", Lower::Plain("bias_gelu.1"), &[1], &[])
+        .grad(grad::bias_gelu)
         .domain(MICROSOFT)
         .inputs(&[one("A"), one("B")])
         .outputs(&[one("C")])

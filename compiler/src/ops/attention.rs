@@ -1,6 +1,7 @@
 //! Attention and rotary positions.
 
 use super::support::{agree, results};
+use crate::grad::rules::attention as grad;
 use crate::infer::Infer;
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -40,17 +41,20 @@ const MULTI_HEAD_IN: &[Param] = &[
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Attention", Lower::Call(lower_attention))
+        .grad(grad::attention)
         .since(&[23, 24, 25])
         .inputs(ATTENTION_IN)
         .outputs(&[one("Y"), opt("present_key"), opt("present_value"), opt("qk_matmul_output")])
         .attrs(ATTENTION)
         .infer(attention),
     Op::new("RotaryEmbedding", Lower::Call(lower_rotary))
+        .grad(grad::rotary)
         .since(&[23])
         .inputs(&[one("X"), one("cos_cache"), one("sin_cache"), opt("position_ids")])
         .attrs(ROTARY)
         .infer(rotary),
     Op::new("MultiHeadAttention", Lower::Call(lower_multi_head))
+        .grad(grad::multi_head)
         .domain("com.microsoft")
         .inputs(MULTI_HEAD_IN)
         .outputs(&[one("output"), opt("present_key"), opt("present_value")])

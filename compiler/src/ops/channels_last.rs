@@ -54,7 +54,7 @@ pub(super) fn parts(x: &[Dim]) -> Result<(&Dim, &[Dim], &Dim), String> {
 }
 
 /// The window of the kernel W over X, where the kernel's sizes are known.
-fn conv_window(node: &Node, x: &[Dim], w: &[Dim]) -> Result<Option<Sliding>, String> {
+pub(super) fn conv_window(node: &Node, x: &[Dim], w: &[Dim]) -> Result<Option<Sliding>, String> {
     if x.len() != w.len() || x.len() < 2 {
         return Err(format!("X of rank {} and W of rank {} do not fit", x.len(), w.len()));
     }

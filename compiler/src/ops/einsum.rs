@@ -1,12 +1,14 @@
 //! Sums of products in Einstein's notation.
 
 use super::support::{agree, one_type, text};
+use crate::grad::rules::einsum as grad;
 use crate::infer::Infer;
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
 use crate::op::{AttrKind::*, Op, attr, many, one};
 
 pub(super) static OPS: &[Op] = &[Op::new("Einsum", Lower::Call(lower))
+    .grad(grad::einsum)
     .since(&[12, 28])
     .inputs(&[many("Inputs")])
     .outputs(&[one("Output")])
@@ -15,7 +17,7 @@ pub(super) static OPS: &[Op] = &[Op::new("Einsum", Lower::Call(lower))
 
 /// An equation without ellipsis: a label an axis for each operand and for the result.
 #[derive(Debug, PartialEq)]
-pub(super) struct Equation {
+pub(crate) struct Equation {
     /// Of each operand.
     pub terms: Vec<String>,
     /// Of the result.

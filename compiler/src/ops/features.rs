@@ -3,6 +3,7 @@
 use hanc_runtime::DType;
 
 use super::support::{agree, floats, numbers, text};
+use crate::grad::rules::parts as grad;
 use crate::infer::{Infer, same};
 use crate::ir::{Attr, Constant, Dim, Node};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -31,22 +32,33 @@ const IMPUTER: &[AttrSpec] = &[
     attr("replaced_value_int64", Int(Some(0))),
 ];
 
+/// Why there are no gradients.
+const PREPARED: &str = "it prepares features ahead of what is trained";
+
 pub(super) static OPS: &[Op] = &[
     Op::new("ArrayFeatureExtractor", Lower::Plain("pick.1"))
+        .grad(grad::traced)
         .domain(DOMAIN)
         .inputs(&[one("X"), one("Y")])
         .outputs(&[one("Z")])
         .infer(pick),
     Op::new("Scaler", Lower::Call(lower_scaler))
+        .grad(grad::scaler)
         .domain(DOMAIN)
         .attrs(&[attr("offset", Floats), attr("scale", Floats)])
         .infer(real),
     Op::new("Normalizer", Lower::Call(lower_normalizer))
+        .no_grad(PREPARED)
         .domain(DOMAIN)
         .attrs(&[attr("norm", Str(Some("MAX")))])
         .infer(real),
-    Op::new("LabelEncoder", Lower::Call(lower_encoder)).domain(DOMAIN).since(&[1, 2, 4]).attrs(ENCODER).infer(encoder),
-    Op::new("Imputer", Lower::Call(lower_imputer)).domain(DOMAIN).attrs(IMPUTER).infer(same),
+    Op::new("LabelEncoder", Lower::Call(lower_encoder))
+        .flat()
+        .domain(DOMAIN)
+        .since(&[1, 2, 4])
+        .attrs(ENCODER)
+        .infer(encoder),
+    Op::new("Imputer", Lower::Call(lower_imputer)).no_grad(PREPARED).domain(DOMAIN).attrs(IMPUTER).infer(same),
 ];
 
 fn pick(cx: &mut Infer<'_>) -> Result<(), String> {

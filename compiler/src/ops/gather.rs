@@ -1,5 +1,6 @@
 //! Elements moved by indices among the operands.
 
+use crate::grad::rules::gather as grad;
 use crate::infer::{Infer, axis};
 use crate::ir::dim::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering};
@@ -13,34 +14,40 @@ const REDUCTION: AttrSpec = attr("reduction", AttrKind::Str(Some("none"))).from(
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Gather", Lower::Call(|cx| along(cx, "gather.1")))
+        .grad(grad::gather)
         .since(&[1, 11, 13])
         .inputs(DATA)
         .outputs(OUTPUT)
         .attrs(&[AXIS])
         .infer(gather),
     Op::new("GatherElements", Lower::Call(|cx| along(cx, "gather_elements.1")))
+        .grad(grad::gather_elements)
         .since(&[11, 13])
         .inputs(DATA)
         .outputs(OUTPUT)
         .attrs(&[AXIS])
         .infer(gather_elements),
     Op::new("GatherND", Lower::Call(lower_gather_nd))
+        .grad(grad::gather_nd)
         .since(&[11, 12, 13])
         .inputs(DATA)
         .outputs(OUTPUT)
         .attrs(&[attr("batch_dims", AttrKind::Int(Some(0))).from(12)])
         .infer(gather_nd),
     Op::new("Scatter", Lower::Call(|cx| along(cx, "scatter_elements.1")))
+        .grad(grad::scatter_elements)
         .since(&[9, 11])
         .inputs(UPDATES)
         .outputs(OUTPUT)
         .attrs(&[AXIS]),
     Op::new("ScatterElements", Lower::Call(|cx| along(cx, "scatter_elements.1")))
+        .grad(grad::scatter_elements)
         .since(&[11, 13, 16, 18])
         .inputs(UPDATES)
         .outputs(OUTPUT)
         .attrs(&[AXIS, REDUCTION]),
     Op::new("ScatterND", Lower::Call(|cx| Ok(reducing(cx, Call::new("scatter_nd.1")))))
+        .grad(grad::scatter_nd)
         .since(&[11, 13, 16, 18])
         .inputs(UPDATES)
         .outputs(OUTPUT)

@@ -52,15 +52,22 @@ pub(super) static OPS: &[Op] = &[
         .outputs(Y)
         .attrs(GEMM)
         .infer(gemm),
-    Op::new("MatMulInteger", Lower::Plain("matmul_int.1")).since(&[10]).inputs(INTEGER).outputs(Y).infer(integer),
-    Op::new("Det", Lower::Plain("det.1")).since(&[11, 22]).infer(det),
+    Op::new("MatMulInteger", Lower::Plain("matmul_int.1"))
+        .flat()
+        .since(&[10])
+        .inputs(INTEGER)
+        .outputs(Y)
+        .infer(integer),
+    Op::new("Det", Lower::Plain("det.1")).grad(grad::determinant).since(&[11, 22]).infer(det),
     Op::new("FusedMatMul", Lower::Call(lower_fused))
+        .grad(grad::fused_matmul)
         .domain("com.microsoft")
         .inputs(AB)
         .outputs(Y)
         .attrs(FUSED_MATMUL)
         .infer(fused_matmul),
     Op::new("FusedGemm", Lower::Call(lower_gemm))
+        .grad(grad::gemm)
         .domain("com.microsoft")
         .inputs(ABC)
         .outputs(Y)

@@ -1,5 +1,6 @@
 //! Along one axis: soft maxima, running sums, the first elements; and dropout, which does nothing behind training.
 
+use crate::grad::rules::lines as grad;
 use crate::infer::{self, Infer, same};
 use crate::ir::Dim;
 use crate::lower::{Call, Lower, Lowering};
@@ -34,18 +35,20 @@ const fn cumulative(name: &'static str, lower: Lower, since: &'static [i64]) -> 
 }
 
 pub(super) static OPS: &[Op] = &[
-    maximum("Softmax", Lower::Call(|cx| soft(cx, "softmax.1"))),
-    maximum("LogSoftmax", Lower::Call(|cx| soft(cx, "log_softmax.1"))),
-    maximum("Hardmax", Lower::Call(|cx| soft(cx, "hardmax.1"))),
-    cumulative("CumSum", Lower::Call(|cx| cumulate(cx, "cumsum.1")), &[11, 14]),
-    cumulative("CumProd", Lower::Call(|cx| cumulate(cx, "cumprod.1")), &[26]),
+    maximum("Softmax", Lower::Call(|cx| soft(cx, "softmax.1"))).grad(grad::softmax),
+    maximum("LogSoftmax", Lower::Call(|cx| soft(cx, "log_softmax.1"))).grad(grad::log_softmax),
+    maximum("Hardmax", Lower::Call(|cx| soft(cx, "hardmax.1"))).flat(),
+    cumulative("CumSum", Lower::Call(|cx| cumulate(cx, "cumsum.1")), &[11, 14]).grad(grad::cumulative_sum),
+    cumulative("CumProd", Lower::Call(|cx| cumulate(cx, "cumprod.1")), &[26]).grad(grad::cumulative_product),
     Op::new("TopK", Lower::Call(topk))
+        .grad(grad::top)
         .since(&[1, 10, 11, 24])
         .inputs(&[one("X"), opt("K")])
         .outputs(&[one("Values"), one("Indices")])
         .attrs(TOPK)
         .infer(infer_topk),
     Op::new("Dropout", Lower::Call(dropout))
+        .grad(grad::dropout)
         .since(&[1, 6, 7, 10, 12, 13, 22])
         .inputs(&[one("data"), opt("ratio"), opt("training_mode")])
         .outputs(&[one("output"), opt("mask")])

@@ -4,11 +4,12 @@ use crate::op::Op;
 
 mod activation;
 mod attention;
+mod bottleneck;
 mod cast;
 mod channels_last;
 mod content;
 mod conv;
-mod einsum;
+pub(crate) mod einsum;
 mod elementwise;
 mod features;
 mod fused;
@@ -52,6 +53,7 @@ pub static FAMILIES: &[&[Op]] = &[
     conv::OPS,
     pool::OPS,
     channels_last::OPS,
+    bottleneck::OPS,
     norm::OPS,
     householder::OPS,
     fused::OPS,

@@ -1,5 +1,6 @@
 //! Normalisation by the statistics of a batch, and gradients of norms and of softmax.
 
+use super::gradient::SECOND;
 use super::support::{like_result, vector};
 use crate::grad::rules::norm as grad;
 use crate::infer::{self, Infer, same};
@@ -19,18 +20,21 @@ pub(super) static OPS: &[Op] = &[
         .attrs(NORM)
         .infer(|cx| batch(cx, &["scale", "B"], 1)),
     Op::new("BatchNormGradient", Lower::Call(|cx| lower(cx, "batch_norm_gradient.1")))
+        .no_grad(SECOND)
         .domain(HAN_DOMAIN)
         .inputs(&[one("X"), one("dY"), one("scale"), one("mean"), one("var")])
         .outputs(GRADIENTS)
         .attrs(NORM)
         .infer(batch_gradient),
     Op::new("LayerNormGradient", Lower::Call(|cx| lower(cx, "layer_norm_gradient.1")))
+        .no_grad(SECOND)
         .domain(HAN_DOMAIN)
         .inputs(&[one("X"), one("dY"), one("scale")])
         .outputs(GRADIENTS)
         .attrs(LAYER)
         .infer(layer_gradient),
     Op::new("SoftmaxGradient", Lower::Call(lower_softmax))
+        .no_grad(SECOND)
         .domain(HAN_DOMAIN)
         .inputs(&[one("Y"), one("dY")])
         .outputs(&[one("dX")])

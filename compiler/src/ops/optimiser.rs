@@ -24,7 +24,7 @@ const PM: &[Param] = &[one("P"), one("M"), one("G"), one("H"), opt("S")];
 const PMV: &[Param] = &[one("P"), one("M"), one("V"), one("G"), one("H"), opt("S")];
 
 const fn row(name: &'static str, lower: Lower) -> Op {
-    Op::new(name, lower).domain(HAN_DOMAIN).infer(kept)
+    Op::new(name, lower).no_grad("it is a step of training").domain(HAN_DOMAIN).infer(kept)
 }
 
 pub(super) static OPS: &[Op] = &[

@@ -2,6 +2,7 @@
 
 use super::known::{self, List, or_unknown};
 use super::shape::number;
+use crate::grad::rules::parts as grad;
 use crate::infer::{Infer, axis};
 use crate::ir::dim::{self, Dim, Shape};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -9,6 +10,7 @@ use crate::op::{AttrKind, Op, attr, one, opt};
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Pad", Lower::Call(lower_pad))
+        .grad(grad::pad)
         .since(&[2, 11, 13, 18, 19, 21, 23, 24, 25])
         .inputs(&[one("data"), opt("pads"), opt("constant_value"), opt("axes")])
         .outputs(&[one("output")])
@@ -19,6 +21,7 @@ pub(super) static OPS: &[Op] = &[
         ])
         .infer(pad),
     Op::new("CenterCropPad", Lower::Call(lower_center))
+        .grad(grad::traced)
         .since(&[18])
         .inputs(&[one("input_data"), one("shape")])
         .outputs(&[one("output_data")])

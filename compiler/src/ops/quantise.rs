@@ -23,20 +23,26 @@ const DEQUANTIZE: &[AttrSpec] = &[
 const VERSIONS: &[i64] = &[10, 13, 19, 21, 23, 24, 25, 28];
 const DYNAMIC_OUT: &[Param] = &[one("y"), one("y_scale"), one("y_zero_point")];
 
+/// Why there are no gradients.
+const ROUNDED: &str = "numbers are rounded to integers: train the model before it is quantised";
+
 pub(super) static OPS: &[Op] = &[
     Op::new("QuantizeLinear", Lower::Call(|cx| lower(cx, "quantize.1")))
+        .no_grad(ROUNDED)
         .since(VERSIONS)
         .inputs(&[one("x"), one("y_scale"), opt("y_zero_point")])
         .outputs(&[one("y")])
         .attrs(QUANTIZE)
         .infer(quantize),
     Op::new("DequantizeLinear", Lower::Call(|cx| lower(cx, "dequantize.1")))
+        .no_grad(ROUNDED)
         .since(VERSIONS)
         .inputs(&[one("x"), one("x_scale"), opt("x_zero_point")])
         .outputs(&[one("y")])
         .attrs(DEQUANTIZE)
         .infer(dequantize),
     Op::new("DynamicQuantizeLinear", Lower::Plain("dynamic_quantize.1"))
+        .no_grad(ROUNDED)
         .since(&[11])
         .inputs(&[one("x")])
         .outputs(DYNAMIC_OUT)

@@ -20,7 +20,7 @@ const LOW: AttrSpec = attr("low", AttrKind::Float(Some(0.0)));
 const HIGH: AttrSpec = attr("high", AttrKind::Float(Some(1.0)));
 
 const fn drawn(name: &'static str, attrs: &'static [AttrSpec]) -> Op {
-    Op::new(name, NEVER).since(&[1, 22]).outputs(OUTPUT).attrs(attrs)
+    Op::new(name, NEVER).no_grad("it draws random numbers").since(&[1, 22]).outputs(OUTPUT).attrs(attrs)
 }
 
 pub(super) static OPS: &[Op] = &[

@@ -32,7 +32,9 @@ pub(super) static OPS: &[Op] = &[
     reduce("ReduceMean", Lower::Call(|cx| call(cx, "reduce_mean.1")), &[1, 11, 13, 18]).grad(grad::mean),
     reduce("ReduceMax", Lower::Call(|cx| call(cx, "reduce_max.1")), &[1, 11, 12, 13, 18, 20]).grad(grad::extreme),
     reduce("ReduceMin", Lower::Call(|cx| call(cx, "reduce_min.1")), &[1, 11, 12, 13, 18, 20]).grad(grad::extreme),
-    reduce("ReduceProd", Lower::Call(|cx| call(cx, "reduce_prod.1")), &[1, 11, 13, 18]).infer(product),
+    reduce("ReduceProd", Lower::Call(|cx| call(cx, "reduce_prod.1")), &[1, 11, 13, 18])
+        .grad(grad::product)
+        .infer(product),
     reduce("ReduceL1", Lower::Call(|cx| call(cx, "reduce_l1.1")), &[1, 11, 13, 18]).grad(grad::l1),
     reduce("ReduceL2", Lower::Call(|cx| call(cx, "reduce_l2.1")), &[1, 11, 13, 18]).grad(grad::l2),
     reduce("ReduceSumSquare", Lower::Call(|cx| call(cx, "reduce_sum_square.1")), &[1, 11, 13, 18])

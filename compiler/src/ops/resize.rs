@@ -1,6 +1,7 @@
 //! Interpolation to another size, and blocks of pixels to channels and back.
 
 use super::support::{floats, text, unknown};
+use crate::grad::rules::{parts, resize as grad};
 use crate::infer::{self, Infer};
 use crate::ir::{Constant, Dim, Node, Shape};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -23,22 +24,26 @@ const SPACE: &[AttrSpec] = &[attr("blocksize", Int(None)), attr("mode", Str(Some
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Resize", Lower::Call(lower_resize))
+        .grad(grad::resize)
         .since(&[10, 11, 13, 18, 19])
         .inputs(&[one("X"), opt("roi"), opt("scales"), opt("sizes")])
         .attrs(RESIZE)
         .infer(resize),
     Op::new("Upsample", Lower::Call(lower_resize))
+        .grad(grad::resize)
         .since(&[1, 7, 9, 10])
         .inputs(&[one("X"), opt("scales")])
         .attrs(UPSAMPLE)
         .infer(resize),
     Op::new("DepthToSpace", Lower::Call(lower_depth))
+        .grad(parts::depth_to_space)
         .since(&[1, 11, 13, 28])
         .inputs(&[one("input")])
         .outputs(&[one("output")])
         .attrs(DEPTH)
         .infer(depth_to_space),
     Op::new("SpaceToDepth", Lower::Call(lower_space))
+        .grad(parts::space_to_depth)
         .since(&[1, 13, 28])
         .inputs(&[one("input")])
         .outputs(&[one("output")])

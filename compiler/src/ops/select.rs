@@ -4,6 +4,7 @@ use hanc_runtime::DType;
 
 use super::known::or_unknown;
 use super::types;
+use crate::grad::rules::parts as grad;
 use crate::infer::{Infer, axis};
 use crate::ir::{Dim, Shape};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -11,30 +12,35 @@ use crate::op::{AttrKind, Op, attr, one, opt};
 
 pub(super) static OPS: &[Op] = &[
     Op::new("OneHot", Lower::Call(lower_one_hot))
+        .grad(grad::one_hot)
         .since(&[9, 11, 28])
         .inputs(&[one("indices"), one("depth"), one("values")])
         .outputs(&[one("output")])
         .attrs(&[attr("axis", AttrKind::Int(Some(-1)))])
         .infer(one_hot),
     Op::new("Trilu", Lower::Call(lower_trilu))
+        .grad(grad::triangle)
         .since(&[14])
         .inputs(&[one("input"), opt("k")])
         .outputs(&[one("output")])
         .attrs(&[attr("upper", AttrKind::Int(Some(1)))]),
     Op::new("EyeLike", Lower::Call(lower_eye))
+        .flat()
         .since(&[9, 22])
         .inputs(&[one("input")])
         .outputs(&[one("output")])
         .attrs(&[attr("dtype", AttrKind::Int(None)), attr("k", AttrKind::Int(Some(0)))])
         .infer(eye),
-    Op::new("NonZero", Lower::Plain("nonzero.1")).since(&[9, 13]).infer(nonzero),
+    Op::new("NonZero", Lower::Plain("nonzero.1")).flat().since(&[9, 13]).infer(nonzero),
     Op::new("Compress", Lower::Call(lower_compress))
+        .grad(grad::traced)
         .since(&[9, 11, 28])
         .inputs(&[one("input"), one("condition")])
         .outputs(&[one("output")])
         .attrs(&[attr("axis", AttrKind::Int(None))])
         .infer(compress),
     Op::new("ReverseSequence", Lower::Call(lower_reverse_sequence))
+        .grad(grad::traced)
         .since(&[10, 28])
         .inputs(&[one("input"), one("sequence_lens")])
         .outputs(&[one("Y")])

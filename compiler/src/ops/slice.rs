@@ -1,7 +1,7 @@
 //! Parts of a tensor.
 
 use super::known::{self, List, or_unknown};
-use crate::grad::rules::movement as grad;
+use crate::grad::rules::{movement as grad, parts};
 use crate::infer::{Infer, axis};
 use crate::ir::dim::{self, Dim, Shape};
 use crate::lower::{Call, Lower, Lowering, list};
@@ -9,6 +9,7 @@ use crate::op::{AttrKind, Op, attr, many, one, opt};
 
 pub(super) static OPS: &[Op] = &[
     Op::new("Slice", Lower::Call(lower_slice))
+        .grad(parts::slice)
         .since(&[1, 10, 11, 13])
         .inputs(&[one("data"), opt("starts"), opt("ends"), opt("axes"), opt("steps")])
         .outputs(&[one("output")])

@@ -43,11 +43,16 @@ pub(super) fn like_result(cx: &Infer<'_>, i: usize, name: &str, result: &Shape) 
 
 /// The call with the activation that the node's attributes `activation` and `activation_params` name, if any.
 pub(super) fn activated(cx: &Lowering<'_>, call: Call) -> Result<Call, String> {
-    let Some(name) = cx.node().str("activation").filter(|name| !name.is_empty()) else { return Ok(call) };
+    activated_as(cx, call, "activation")
+}
+
+/// The same of the attributes `key` and `key` with `_params` behind it, as parameters of these names.
+pub(super) fn activated_as(cx: &Lowering<'_>, call: Call, key: &str) -> Result<Call, String> {
+    let Some(name) = cx.node().str(key).filter(|name| !name.is_empty()) else { return Ok(call) };
     activation::find(name).ok_or_else(|| format!("there is no activation {name}"))?;
-    let call = call.with("activation", name);
-    Ok(match floats(cx.node(), "activation_params") {
-        Some(list) => call.with("activation_params", numbers(list)),
+    let (call, params) = (call.with(key, name), format!("{key}_params"));
+    Ok(match floats(cx.node(), &params) {
+        Some(list) => call.with(&params, numbers(list)),
         None => call,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::channels_last::parts;
 use super::conv::group;
+use super::gradient::SECOND;
 use super::support::{agree, like_result};
 use super::window::Sliding;
 use crate::infer::{Infer, same};
@@ -37,24 +38,28 @@ const DX: &[Param] = &[one("dX")];
 
 pub(super) static OPS: &[Op] = &[
     Op::new("ConvGradientInput", Lower::Call(lower_input))
+        .no_grad(SECOND)
         .domain(HAN_DOMAIN)
         .inputs(&[one("dY"), one("W")])
         .outputs(DX)
         .attrs(INPUT)
         .infer(input),
     Op::new("ConvGradientWeight", Lower::Call(lower_weight))
+        .no_grad(SECOND)
         .domain(HAN_DOMAIN)
         .inputs(&[one("X"), one("dY")])
         .outputs(&[one("dW")])
         .attrs(WEIGHT)
         .infer(weight),
     Op::new("MaxPoolGradient", Lower::Call(lower_max))
+        .no_grad(SECOND)
         .domain(HAN_DOMAIN)
         .inputs(&[one("X"), one("dY")])
         .outputs(DX)
         .attrs(super::channels_last::MAX)
         .infer(max),
     Op::new("AveragePoolGradient", Lower::Call(lower_average))
+        .no_grad(SECOND)
         .domain(HAN_DOMAIN)
         .inputs(&[one("dY")])
         .outputs(DX)

@@ -65,6 +65,7 @@ impl Learner {
         let settings = Settings {
             shapes: vec![(port.name.clone(), port.shape(size))],
             objective,
+            orthogonality: None,
             optimiser: optimiser(recipe, batches),
             trained: trained(recipe).map_err(|message| Failure::new("E811", "train.freeze", message))?,
             features: if objective.features != 0.0 { lesson.features.clone() } else { Vec::new() },

@@ -5,6 +5,7 @@ use hanc_runtime::View;
 use super::network::Trained;
 use super::objective::{Comparison, Objective};
 use super::optimiser::{Group, Optimiser, Rule};
+use super::penalty::Orthogonality;
 use super::{Settings, Trainer};
 use crate::infer::infer;
 use crate::ir::Graph;
@@ -26,6 +27,7 @@ fn settings(batch: usize) -> Settings {
     Settings {
         shapes: vec![("x".into(), vec![batch, 2])],
         objective: Objective { kind: Comparison::Squared, labels: 1.0, teacher: 0.0, temperature: 1.0, features: 0.0 },
+        orthogonality: None,
         optimiser: Optimiser {
             rule: Rule::Sgd { momentum: 0.0, nesterov: false },
             weights: group,
@@ -204,4 +206,23 @@ fn threads_change_no_bit() {
         state(&trainer, "w")
     };
     assert_eq!(run(1), run(2));
+}
+
+/// A loss of the penalty alone: ‖wᵀw − 1‖² falls to 0, and rows of a wide matrix become orthonormal.
+#[test]
+fn penalised_matrices_become_orthogonal() {
+    let mut penalised = settings(4);
+    penalised.objective.labels = 1e-9;
+    let parameters = globset::GlobSetBuilder::new().add(globset::Glob::new("[wv]").unwrap()).build().unwrap();
+    penalised.orthogonality = Some(Orthogonality { weight: 0.5, parameters });
+    let mut trainer = Trainer::new(&model(MLP), None, &penalised).unwrap();
+    let w = [0.5, -0.25, 0.75, 0.1, 0.6, -0.4];
+    let v = [0.3, -0.2, 0.5, 0.4, -0.6, 0.7];
+    let dot = |m: &[f32], a: [usize; 3], b: [usize; 3]| (0..3).map(|k| m[a[k]] * m[b[k]]).sum::<f32>();
+    let gap = |m: &[f32], a, b| (dot(m, a, a) - 1.0).powi(2) + (dot(m, b, b) - 1.0).powi(2) + 2.0 * dot(m, a, b).powi(2);
+    let wanted = 0.5 * (gap(&w, [0, 1, 2], [3, 4, 5]) + gap(&v, [0, 2, 4], [1, 3, 5]));
+    assert!((step(&mut trainer, &X, &T, 0.1) - f64::from(wanted)).abs() < 1e-5);
+    (0..200).for_each(|_| drop(step(&mut trainer, &X, &T, 0.1)));
+    assert!(gap(&state(&trainer, "w"), [0, 1, 2], [3, 4, 5]) < 1e-6);
+    assert!(gap(&state(&trainer, "v"), [0, 2, 4], [1, 3, 5]) < 1e-6);
 }

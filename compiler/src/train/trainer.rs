@@ -7,6 +7,7 @@ use hanc_runtime::{DType, Model, Options, Output, RunError, Session, View};
 use super::network::{Network, NetworkError, Trained};
 use super::objective::{Comparison, Objective, Sides};
 use super::optimiser::{FRESH, HYPER, Optimiser, state_name};
+use super::penalty::Orthogonality;
 use crate::grad::{Build, GradError, gradients};
 use crate::ir::{Attr, Graph, NewNode, ValueId};
 use crate::lower::{Kept, LowerError, lower_with};
@@ -20,6 +21,8 @@ pub struct Settings {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// What is learned.
     pub objective: Objective,
+    /// What is added to the loss to keep matrices near orthogonal ones.
+    pub orthogonality: Option<Orthogonality>,
     /// How parameters change.
     pub optimiser: Optimiser,
     /// What is trained.
@@ -113,7 +116,10 @@ impl Trainer {
         let mut graph = std::mem::take(&mut network.graph);
         let sides = sides(&mut graph, &network, teacher, settings, features)?;
         let mut build = Build::new(&mut graph, "loss");
-        let loss = settings.objective.loss(&mut build, &sides).map_err(StepError::Loss)?;
+        let mut loss = settings.objective.loss(&mut build, &sides).map_err(StepError::Loss)?;
+        if let Some(orthogonality) = &settings.orthogonality {
+            loss = orthogonality.add(&mut build, &network.parameters, loss).map_err(StepError::Loss)?;
+        }
         let label = sides.label.map(|_| LABEL.to_owned());
         let kept = step(&mut graph, &network, loss, settings)?;
         let session = session(&graph, kept, settings)?;

@@ -67,7 +67,7 @@ fn data_that_cannot_be_used_says_why() {
     bench.file("train-images-idx3-ubyte", [0, 0, 8, 3, 0]);
     bench.fails(&["data", "check", "no-such-file"], 3, "E103", &["no-such-file"]);
     bench.fails(&["data", "check", "cut.npz"], 3, "E106", &["cut.npz"]);
-    bench.fails(&["data", "check", "words.csv", "--format", "xls"], 2, "E101", &["csv, "]);
+    bench.fails(&["data", "check", "words.csv", "--format", "xls"], 2, "E101", &["idx, cifar10", "csv"]);
     bench.file("notes.md", "text");
     bench.fails(&["data", "check", "notes.md"], 3, "E109", &["notes.md", "csv"]);
     bench.fails(&["data", "check", "synth:chess"], 2, "E110", &["synth:chess", "checkerboard"]);

@@ -9,14 +9,16 @@ use crate::table::Table;
 
 /// Points along an axis.
 const SIDE: usize = 81;
-/// Cells along an axis of the board have this many points; the board begins at point `MARGIN`.
-const CELL: usize = 9;
+/// Points along an axis of a cell of the board, and cells of the board, which begins at point `MARGIN`. The paper's own files have
+/// cells of 6 points.
+const CELL: usize = 6;
+const CELLS: usize = 12;
 const MARGIN: usize = 4;
 
-/// 0 and 1 in turn on eight by eight cells, 0 on the margin.
+/// 0 and 1 in turn on twelve by twelve cells, 0 on the margin.
 pub(super) fn checkerboard() -> Result<Loaded, DataError> {
     sampled("checkerboard", |i, j| {
-        let inside = MARGIN..MARGIN + 8 * CELL;
+        let inside = MARGIN..MARGIN + CELLS * CELL;
         let black = inside.contains(&i) && inside.contains(&j) && ((i - MARGIN) / CELL + (j - MARGIN) / CELL) % 2 == 1;
         f64::from(u8::from(black))
     })
@@ -69,9 +71,9 @@ mod tests {
             all.iter().find(|point| point[0] == x(i) && point[1] == x(j)).unwrap()[2]
         };
         // The first cell is 0, its neighbours 1; the margin ends with point 3 and begins again with point 76.
-        assert_eq!([at(4, 4), at(12, 12), at(13, 12), at(12, 13), at(13, 13)], [0.0, 0.0, 1.0, 1.0, 0.0]);
-        assert_eq!([at(67, 4), at(75, 12), at(76, 12), at(3, 13), at(75, 75)], [1.0, 1.0, 0.0, 0.0, 0.0]);
-        assert_eq!(all.iter().filter(|point| point[2] == 1.0).count(), 32 * 81);
+        assert_eq!([at(4, 4), at(9, 9), at(10, 9), at(9, 10), at(10, 10)], [0.0, 0.0, 1.0, 1.0, 0.0]);
+        assert_eq!([at(70, 4), at(75, 9), at(76, 9), at(3, 10), at(75, 75)], [1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(all.iter().filter(|point| point[2] == 1.0).count(), 72 * 36);
     }
 
     #[test]

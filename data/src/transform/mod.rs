@@ -141,10 +141,16 @@ impl Transform {
 fn shape(options: &TransformOptions, samples: &Samples) -> Result<Vec<usize>, DataError> {
     let own = samples.shape();
     if let Samples::Table(table) = samples {
-        return match (options.size, options.channels) {
-            (None, None) => Ok(table.shape().to_vec()),
-            _ => Err(DataError::option("size or channels", "only pictures of bytes change their size or channels")),
+        let (channels, size) = match *table.shape() {
+            [channels, height, width] => (Some(channels), Some([height, width])),
+            _ => (None, None),
         };
+        if options.size.is_none_or(|asked| size == Some(asked)) && options.channels.is_none_or(|n| channels == Some(n))
+        {
+            return Ok(table.shape().to_vec());
+        }
+        let message = format!("samples of {:?} keep their shape; only pictures of bytes change it", table.shape());
+        return Err(DataError::option("size or channels", message));
     }
     let own_size = own.as_deref().map(|shape| [shape[1], shape[2]]);
     let size = options.size.or(own_size);

@@ -1,8 +1,9 @@
 //! Networks for tables: HanNets and the fully connected networks that they are compared with.
 
+use crate::activation::Activation;
 use crate::error::Error;
-use crate::layers::{Start, gemm, han};
-use crate::net::Net;
+use crate::layers::{Start, gemm, householder};
+use crate::net::{Net, Value};
 use crate::options::{Entry, Opt, Options};
 
 static IN: Opt = Opt { name: "in", default: "2", doc: "input columns" };
@@ -16,19 +17,27 @@ static STYLE: Opt = Opt {
 };
 static FC_WIDTH: Opt = Opt { name: "width", default: "100", doc: "width of the hidden layers" };
 static FC_DEPTH: Opt = Opt { name: "depth", default: "6", doc: "hidden layers" };
-static ACTIVATION: Opt = Opt { name: "activation", default: "relu", doc: "relu or abs" };
+static HAN_ACTIVATION: Opt =
+    Opt { name: "activation", default: "abs", doc: "abs, relu, maxmin or groupsort (groups of 5)" };
+static ACTIVATION: Opt = Opt { name: "activation", default: "relu", doc: "relu, abs, maxmin or groupsort (groups of 5)" };
+static INIT: Opt = Opt { name: "init", default: "uniform", doc: "uniform: weights in ±1/√fan_in; orthogonal" };
+static LIFT: Opt = Opt {
+    name: "lift",
+    default: "false",
+    doc: "a linear layer without activation to the width in front of the hidden layers, none of which changes it",
+};
 
 pub(super) const HANNET: Entry = Entry {
     name: "hannet",
     doc: "HanNet: a stack of Han layers with a linear layer at each end",
-    options: &[&IN, &OUT, &WIDTH, &DEPTH, &STYLE],
+    options: &[&IN, &OUT, &WIDTH, &DEPTH, &STYLE, &HAN_ACTIVATION, &LIFT],
     draw: draw_hannet,
 };
 
 pub(super) const FCNET: Entry = Entry {
     name: "fcnet",
     doc: "fully connected network of one width",
-    options: &[&IN, &OUT, &FC_WIDTH, &FC_DEPTH, &ACTIVATION],
+    options: &[&IN, &OUT, &FC_WIDTH, &FC_DEPTH, &ACTIVATION, &INIT, &LIFT],
     draw: draw_fcnet,
 };
 
@@ -37,6 +46,7 @@ struct Sizes {
     to: usize,
     width: usize,
     depth: usize,
+    lift: bool,
 }
 
 impl Sizes {
@@ -46,20 +56,20 @@ impl Sizes {
             to: options.number(&OUT, 1..=65536)?,
             width: options.number(width, 1..=65536)?,
             depth: options.number(depth, 1..=1000)?,
+            lift: options.flag(&LIFT)?,
         })
     }
 
     /// `layer` builds a hidden layer with its activation from its index, its input and the width of that.
-    fn draw(
-        &self,
-        net: &mut Net,
-        start: Start,
-        layer: impl Fn(&mut Net, usize, &crate::net::Value, usize) -> crate::net::Value,
-    ) {
-        let mut x = net.input("input", &[self.from]);
+    fn draw(&self, net: &mut Net, start: Start, layer: impl Fn(&mut Net, usize, &Value, usize) -> Value) {
+        let (mut x, mut from) = (net.input("input", &[self.from]), self.from);
+        if self.lift {
+            x = net.scope("lift", |net| gemm(net, &x, from, self.width, start));
+            from = self.width;
+        }
         for index in 0..self.depth {
-            let from = if index == 0 { self.from } else { self.width };
             x = net.scope(format!("hidden.{}", 2 * index), |net| layer(net, index, &x, from));
+            from = self.width;
         }
         let y = net.scope("head", |net| gemm(net, &x, self.width, self.to, start));
         net.output(&y, "output", &[self.to]);
@@ -69,28 +79,29 @@ impl Sizes {
 fn draw_hannet(options: &Options, net: &mut Net) -> Result<(), Error> {
     let sizes = Sizes::read(options, &WIDTH, &DEPTH)?;
     let (width, last) = (sizes.width, sizes.depth - 1);
+    let activation = Activation::read(options, &HAN_ACTIVATION, width)?;
     let checkerboard = options.choice(&STYLE, &["regression", "checkerboard"])? == "checkerboard";
-    let is_linear = |index| index == 0 || checkerboard && (index == 1 || index == last);
+    let is_linear = |index| !sizes.lift && (index == 0 || checkerboard && (index == 1 || index == last));
     sizes.draw(net, Start::Orthogonal, |net, index, x, from| {
-        if is_linear(index) {
-            let z = gemm(net, x, from, width, Start::Orthogonal);
-            net.op("Abs", &[&z])
-        } else {
-            han(net, x, width, Start::Orthogonal)
-        }
+        let z = match is_linear(index) {
+            true => gemm(net, x, from, width, Start::Orthogonal),
+            false => householder(net, x, width, Start::Orthogonal),
+        };
+        activation.draw(net, &z)
     });
     Ok(())
 }
 
 fn draw_fcnet(options: &Options, net: &mut Net) -> Result<(), Error> {
     let sizes = Sizes::read(options, &FC_WIDTH, &FC_DEPTH)?;
-    let activation = match options.choice(&ACTIVATION, &["relu", "abs"])? {
-        "abs" => "Abs",
-        _ => "Relu",
+    let activation = Activation::read(options, &ACTIVATION, sizes.width)?;
+    let start = match options.choice(&INIT, &["uniform", "orthogonal"])? {
+        "orthogonal" => Start::Orthogonal,
+        _ => Start::Kaiming,
     };
-    sizes.draw(net, Start::Kaiming, |net, _, x, from| {
-        let z = gemm(net, x, from, sizes.width, Start::Kaiming);
-        net.op(activation, &[&z])
+    sizes.draw(net, start, |net, _, x, from| {
+        let z = gemm(net, x, from, sizes.width, start);
+        activation.draw(net, &z)
     });
     Ok(())
 }

@@ -87,6 +87,8 @@ activations! {
     Sigmoid = |s, x| math::sigmoid(s, x);
     /// min(max(a x + b, 0), 1)
     HardSigmoid { a, b } = |s, x| hard_sigmoid(s, a, b, x);
+    /// x / (1 + e⁻ˣ)
+    Silu = |s, x| math::times_sigmoid(s, x, x);
     /// x / (1 + e⁻ᵃˣ)
     Swish { a } = |s, x| math::times_sigmoid(s, x, s.mul(a, x));
     /// x min(max(x/6 + 1/2, 0), 1)
@@ -129,8 +131,13 @@ fn hard_sigmoid<S: Simd>(s: S, a: S::F, b: S::F, x: S::F) -> S::F {
 impl Activation {
     /// The activation that the parameters `activation` and `activation_params` name; the identity where there is none.
     pub fn of(params: &Params) -> Result<Activation, Fault> {
-        let Some(name) = params.str("activation") else { return Ok(Activation::Identity) };
-        let numbers = params.floats("activation_params").unwrap_or_default();
+        Activation::of_key(params, "activation")
+    }
+
+    /// The same of the parameters `key` and `key` with `_params` behind it.
+    pub fn of_key(params: &Params, key: &str) -> Result<Activation, Fault> {
+        let Some(name) = params.str(key) else { return Ok(Activation::Identity) };
+        let numbers = params.floats(&format!("{key}_params")).unwrap_or_default();
         let number = |i: usize, default: f64| numbers.get(i).copied().filter(|x| !x.is_nan()).unwrap_or(default) as f32;
         Activation::named(name, number).ok_or_else(|| Fault(format!("no fused activation {name} {numbers:?}")))
     }
@@ -149,7 +156,7 @@ impl Activation {
             "gelu" => Gelu,
             "gelu_tanh" => GeluTanh,
             "quick_gelu" => Swish { a: number(0, 1.702) },
-            "silu" => Swish { a: 1.0 },
+            "silu" => Silu,
             "sigmoid" | "Sigmoid" => Sigmoid,
             "hard_sigmoid" | "HardSigmoid" => HardSigmoid { a: number(0, 0.2), b: number(1, 0.5) },
             "hard_swish" => HardSwish,

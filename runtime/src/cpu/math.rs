@@ -18,14 +18,16 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::F, c: [f32; N]) -> S::F {
 /// ln 2 in two parts, the first of few enough digits for its products with integers up to 2¹⁴ to be exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
-/// The integer n nearest to x / ln 2, and e to the power x − n ln 2, less 1.
+/// A number so large that adding it rounds to an integer.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// The integer n nearest to x / ln 2, and x − n ln 2, for |x| up to 2²⁰.
 #[inline(always)]
 fn reduce<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
-    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    let large = s.splat(ROUNDING);
+    let n = s.sub(s.mul_add(x, s.splat(std::f32::consts::LOG2_E), large), large);
     let r = s.neg_mul_add(n, s.splat(LN_2[0]), x);
-    let r = s.neg_mul_add(n, s.splat(LN_2[1]), r);
-    let c = [1.987_569_2e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_58e-2, 1.666_666_5e-1, 0.5];
-    (n, s.mul_add(s.mul(r, r), polynomial(s, r, c), r))
+    (n, s.neg_mul_add(n, s.splat(LN_2[1]), r))
 }
 
 /// `x` between two bounds.
@@ -37,14 +39,23 @@ fn clamp<S: Simd>(s: S, x: S::F, lo: f32, hi: f32) -> S::F {
 /// eˣ to 2 ULP; 0 and infinity where that is past the range of numbers.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
-    let (n, less_one) = reduce(s, clamp(s, x, -104.0, 89.0));
-    s.scale(s.add(less_one, s.splat(1.0)), n)
+    exp_between(s, clamp(s, x, -104.0, 89.0))
+}
+
+/// eˣ to 2 ULP for x from −104 to 89.
+#[inline(always)]
+fn exp_between<S: Simd>(s: S, x: S::F) -> S::F {
+    let (n, r) = reduce(s, x);
+    let c = [1.381_454e-3, 8.368_745e-3, 4.166_839e-2, 1.666_652_1e-1, 4.999_999_4e-1, 1.0, 1.0];
+    s.scale(polynomial(s, r, c), n)
 }
 
 /// eˣ − 1 to 3 ULP.
 #[inline(always)]
 pub fn exp_m1<S: Simd>(s: S, x: S::F) -> S::F {
-    let (n, less_one) = reduce(s, clamp(s, x, -40.0, 89.0));
+    let (n, r) = reduce(s, clamp(s, x, -40.0, 89.0));
+    let c = [1.987_569_2e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_58e-2, 1.666_666_5e-1, 0.5];
+    let less_one = s.mul_add(s.mul(r, r), polynomial(s, r, c), r);
     // Half of everything, since 2¹²⁸ is past the range of numbers.
     let power = s.exp2i(s.sub(n, s.splat(1.0)));
     let half = s.mul_add(power, less_one, s.sub(power, s.splat(0.5)));
@@ -99,19 +110,20 @@ pub fn softplus<S: Simd>(s: S, x: S::F) -> S::F {
     s.add(s.max(s.zero(), x), ln_1p(s, exp(s, s.neg(s.abs(x)))))
 }
 
-/// 1 / (1 + e⁻ˣ) to 3 ULP.
+/// 1 / (1 + e⁻ˣ) to 3 ULP, and never more than 1.
 #[inline(always)]
 pub fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
-    times_sigmoid(s, s.splat(1.0), x)
+    let one = s.splat(1.0);
+    let power = exp(s, s.neg(s.abs(x)));
+    s.mul(s.select(s.lt(x, s.zero()), power, one), s.reciprocal(s.add(one, power)))
 }
 
 /// a / (1 + e⁻ˣ) to 4 ULP where eˣ is normal, to 2⁻¹⁴⁸ of a below.
 #[inline(always)]
 pub fn times_sigmoid<S: Simd>(s: S, a: S::F, x: S::F) -> S::F {
-    let one = s.splat(1.0);
-    let power = exp(s, s.neg(s.abs(x)));
-    let share = s.mul(s.select(s.lt(x, s.zero()), power, one), s.reciprocal(s.add(one, power)));
-    s.mul(a, share)
+    // Of eˣ past 2⁸⁶ no digit counts.
+    let power = exp_between(s, clamp(s, x, -104.0, 60.0));
+    s.mul(a, s.mul(power, s.reciprocal(s.add(power, s.splat(1.0)))))
 }
 
 /// tanh x to 3 ULP.
@@ -262,6 +274,25 @@ mod tests {
     /// Units in the last place, but in parts of 2⁻¹⁴¹ where those are smaller.
     fn ulps_of_products(found: f32, wanted: f64) -> f64 {
         ulps(found, wanted).min((f64::from(found) - wanted).abs() * 2f64.powi(141))
+    }
+
+    #[test]
+    fn sigmoid_linear() {
+        #[derive(Clone, Copy)]
+        struct Silu;
+        impl Map for Silu {
+            #[inline(always)]
+            fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
+                times_sigmoid(s, x, x)
+            }
+        }
+        // Down to where eˣ is subnormal; further down a part of x.
+        let error = |found: f32, wanted: f64, x: f32| match x < -87.0 && x.is_finite() {
+            true => ulps(found, wanted).min((f64::from(found) - wanted).abs() / f64::from(x.abs()) * 2f64.powi(150)),
+            false => ulps(found, wanted),
+        };
+        let wanted = |x: f64| x / (1.0 + (-x).exp());
+        check(Silu, wanted, 4.0, error);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! CPU bodies of matrix products.
 
 use super::activation::Activation;
-use super::gemm::{Dense, Epilogue, Operands, Outer, Panels, Product, Strides, product};
+use super::gemm::{Dense, Epilogue, Operands, Outer, Panels, Place, Product, Strides, product};
 use super::{Cpu, Frame, Job, Reuse, Site, Spec, Target};
 use crate::kernel::Fault;
 
@@ -103,7 +103,8 @@ fn layer(site: &Site<'_>, matrix: Matrix, weight: &[f32], m: usize) -> Result<Jo
         let epilogue = Epilogue { bias: packed.bias.as_deref(), z, activation };
         let rows = Dense::new(frame.real(0), m, k, k);
         let (panels, packed) = (packed.panels, packed.matrix.as_slice());
-        product(&Product { isa, rows, m, panels, packed, epilogue, y: frame.target(0), stride: n }, frame.workers);
+        let place = Place::rows(isa, n, n);
+        product(&Product { isa, rows, m, panels, packed, epilogue, y: frame.target(0), place }, frame.workers);
         Ok(())
     });
     Ok(job.absorbs(&[1, 2]).flops(2 * m * k * n))
@@ -295,7 +296,8 @@ impl Settled {
                 let rows = Dense::new(a, m, self.panels.k, self.panels.k);
                 let epilogue = Epilogue { bias, z, activation: self.activation };
                 let (isa, panels) = (self.isa, self.panels);
-                product(&Product { isa, rows, m, panels, packed, epilogue, y, stride: n }, frame.workers);
+                let place = Place::rows(isa, n, n);
+                product(&Product { isa, rows, m, panels, packed, epilogue, y, place }, frame.workers);
             });
         }
     }

@@ -17,7 +17,8 @@ pub(super) static KERNELS: &[Kernel] = &[Kernel {
 
 fn gradient<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), Fault> {
     let ((x, _), (dy, _), dx) = (call.real(0)?, call.real(1)?, result(out, 0)?.real()?);
-    let (row, [a, b]) = named(call.params)?.ok_or_else(|| Fault::new("the parameter activation is missing"))?;
+    let (row, [a, b]) =
+        named(call.params, "activation")?.ok_or_else(|| Fault::new("the parameter activation is missing"))?;
     same_len(x.len(), dx.len())?;
     same_len(dy.len(), dx.len())?;
     dx.iter_mut().zip(x).zip(dy).for_each(|((dx, x), dy)| *dx = R::of(dy.f64() * (row.d)(x.f64(), a, b)));
@@ -27,16 +28,21 @@ fn gradient<R: Real>(call: &Call<'_, R>, out: &mut [Out<'_, R>]) -> Result<(), F
 /// Applies the activation that the parameters `activation` and `activation_params` name, if any, to every element. See
 /// [`activation::ACTIVATIONS`] for the names; a parameter that is not given has the activation's default.
 pub(crate) fn apply<R: Real>(params: &Params, y: &mut [R]) -> Result<(), Fault> {
-    let Some((row, [a, b])) = named(params)? else { return Ok(()) };
+    apply_named(params, "activation", y)
+}
+
+/// The same of the parameters `key` and `key` with `_params` behind it.
+pub(crate) fn apply_named<R: Real>(params: &Params, key: &str, y: &mut [R]) -> Result<(), Fault> {
+    let Some((row, [a, b])) = named(params, key)? else { return Ok(()) };
     y.iter_mut().for_each(|y| *y = R::of((row.f)(y.f64(), a, b)));
     Ok(())
 }
 
-/// The activation that the parameters name, if any, and its numbers.
-fn named(params: &Params) -> Result<Option<(&'static Activation, [f64; 2])>, Fault> {
-    let Some(name) = params.str("activation") else { return Ok(None) };
+/// The activation that the parameter `key` names, if any, and its numbers.
+fn named(params: &Params, key: &str) -> Result<Option<(&'static Activation, [f64; 2])>, Fault> {
+    let Some(name) = params.str(key) else { return Ok(None) };
     let row = activation::find(name).ok_or_else(|| Fault(format!("no fused activation {name}")))?;
-    let numbers = params.floats("activation_params").unwrap_or_default();
+    let numbers = params.floats(&format!("{key}_params")).unwrap_or_default();
     let number = |i: usize| numbers.get(i).copied().filter(|x| !x.is_nan()).unwrap_or(row.defaults[i]);
     Ok(Some((row, [number(0), number(1)])))
 }

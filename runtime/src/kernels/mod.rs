@@ -7,6 +7,7 @@ pub(crate) use support::{offset, spreads};
 pub(crate) use window::{Axis, Window};
 
 mod attention;
+mod bottleneck;
 mod broadcast;
 mod cast;
 mod channels_last;
@@ -54,6 +55,7 @@ pub static KERNELS: &[&[Kernel]] = &[
     channels_last::KERNELS,
     conv_gradient::KERNELS,
     pool_gradient::KERNELS,
+    bottleneck::KERNELS,
     norm::KERNELS,
     norm_axes::KERNELS,
     norm_gradient::KERNELS,

@@ -206,6 +206,26 @@ pub fn gelu(cx: &mut Grads<'_>) -> Done {
     activation(cx, if tanh { "gelu_tanh" } else { "gelu" }, &[])
 }
 
+/// dy · f'(x + b) of the GELU, to the operand and, if there is one, the bias.
+pub fn bias_gelu(cx: &mut Grads<'_>) -> Done {
+    behind_bias(cx, "gelu")
+}
+
+/// The same of the GELU by tanh.
+pub fn bias_gelu_tanh(cx: &mut Grads<'_>) -> Done {
+    behind_bias(cx, "gelu_tanh")
+}
+
+fn behind_bias(cx: &mut Grads<'_>, name: &str) -> Done {
+    let (mut x, dy) = (cx.x(0)?, cx.dy()?);
+    if let Some(bias) = cx.of().input(1) {
+        x = cx.add(x, bias);
+    }
+    let dx = activation_gradient(cx, x, dy, name, &[]);
+    cx.set(0, dx)?;
+    if cx.wants(1) { cx.set(1, dx) } else { Ok(()) }
+}
+
 /// dy · (1 for x > 0, else e^(x/α)).
 pub fn celu(cx: &mut Grads<'_>) -> Done {
     let (x, alpha) = (cx.x(0)?, cx.float("alpha").unwrap_or(1.0));

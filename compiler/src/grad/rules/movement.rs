@@ -21,9 +21,7 @@ pub fn transpose(cx: &mut Grads<'_>) -> Done {
         Some(perm) => perm.iter().map(|axis| infer::axis(*axis, rank)).collect::<Result<_, _>>()?,
         None => (0..rank).rev().collect(),
     };
-    let mut inverse = vec![0; rank];
-    perm.iter().enumerate().for_each(|(to, from)| inverse[*from] = to);
-    let dx = cx.transpose(dy, &inverse);
+    let dx = cx.transpose_back(dy, &perm);
     cx.set(0, dx)
 }
 

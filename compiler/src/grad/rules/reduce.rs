@@ -2,7 +2,7 @@
 
 use crate::grad::Grads;
 use crate::infer;
-use crate::ir::ValueId;
+use crate::ir::{Attr, NewNode, ValueId};
 
 type Done = Result<(), String>;
 
@@ -63,6 +63,30 @@ pub fn extreme(cx: &mut Grads<'_>) -> Done {
     let part = cx.div(r.dy, many);
     let dx = cx.mul(hits, part);
     cx.set(0, dx)
+}
+
+/// dy times the product of the others: that of those ahead and of those behind, so that zeros do no harm.
+pub fn product(cx: &mut Grads<'_>) -> Done {
+    let r = reduced(cx)?;
+    let kept: Vec<usize> = (0..r.shape.len()).filter(|axis| !r.axes.contains(axis)).collect();
+    let perm: Vec<usize> = kept.iter().chain(&r.axes).copied().collect();
+    let moved: Vec<usize> = perm.iter().map(|axis| r.shape[*axis]).collect();
+    let lead: usize = kept.iter().map(|axis| r.shape[*axis]).product();
+    let x = cx.transpose(r.x, &perm);
+    let x = cx.reshape(x, &[lead, r.count]);
+    let (ahead, behind) = (others(cx, x, 0), others(cx, x, 1));
+    let slope = cx.mul(ahead, behind);
+    let slope = cx.reshape(slope, &moved);
+    let slope = cx.transpose_back(slope, &perm);
+    let dx = cx.mul(slope, r.dy);
+    cx.set(0, dx)
+}
+
+/// Running products along the last of two axes, each without its own element.
+fn others(cx: &mut Grads<'_>, x: ValueId, reverse: i64) -> ValueId {
+    let axis = cx.integer(1);
+    let new = NewNode::new("CumProd", [x, axis]).opset(26);
+    cx.node(new.attr("exclusive", Attr::Int(1)).attr("reverse", Attr::Int(reverse)))
 }
 
 /// dy · sign(x).

@@ -7,6 +7,7 @@ use super::rewrite::{Rule, everywhere};
 use crate::ir::Graph;
 
 mod activation;
+mod bottleneck;
 mod epilogue;
 mod linear;
 
@@ -18,5 +19,6 @@ pub(super) fn run(graph: &mut Graph) -> Result<(), OptimiseError> {
     everywhere(graph, canonical::SETTLE)?;
     everywhere(graph, RULES)?;
     movement::run(graph)?;
+    everywhere(graph, &[bottleneck::chain])?;
     everywhere(graph, canonical::SETTLE)
 }

@@ -1,13 +1,12 @@
 //! Normalisations.
 
 use super::axis::{marked, marks_of};
-use super::elementwise::combine;
-use super::parts::blocks;
+use super::elementwise::{combine, conform};
 use super::program::{Source, Step, What};
 use super::view::{View, proper, total};
 use super::walk::{Held, Walk, with_attr};
 use crate::infer;
-use crate::ir::{Attr, Constant, Dim, NodeId, Shape, ValueId};
+use crate::ir::{Attr, Constant, Dim, NodeId, Shape};
 use hanc_runtime::reference::decode;
 
 /// The rule of norms over the last axes, which have to be the last ones in memory, in any order.
@@ -52,27 +51,6 @@ fn weights(walk: &mut Walk<'_>, held: &Held, inner: &View, order: &[usize]) -> O
         axes.map(|(axis, _)| axis).try_fold(held.view.clone(), |v, axis| v.divided(axis, &inner.axes()[axis]))?;
     let shape = [total(&view.stored())];
     Some(walk.arranged(&Held { view, ..held.clone() }, order, &shape))
-}
-
-/// The rule of norms by the statistics of a batch, which are vectors: channels stay one axis of memory.
-pub(super) fn batch_train(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
-    let (node, held) = (walk.at(id), walk.operand(id, 0)?);
-    let axis = infer::axis(node.int("axis").unwrap_or(1), held.view.axes().len()).ok()?;
-    let statistics: Vec<Shape> = (1..node.outputs.len()).map(|i| walk.result(id, i)).collect::<Option<_>>()?;
-    let values: Vec<ValueId> = node.outputs.iter().copied().collect::<Option<_>>()?;
-    let marked = blocks(walk, &held, &[axis])?;
-    let at = marked.axis(1)?;
-    let inputs = walk.operands(id, marked.tensor);
-    let (mut outputs, shapes) = (Vec::new(), [vec![marked.shape], statistics].concat());
-    for (i, (value, shape)) in values.into_iter().zip(shapes).enumerate() {
-        let view = if i == 0 { held.view.clone() } else { View::plain(&shape) };
-        let tensor = walk.program.add(walk.graph.value(value).dtype, Some(shape), Source::Step);
-        outputs.push(Some(tensor));
-        walk.hold(value, Held { tensor, view });
-    }
-    let what = What::Attrs(with_attr(node, "axis", Attr::Int(at)), None);
-    walk.program.steps.push(Step { from: Some(id), what, inputs, outputs });
-    Some(())
 }
 
 /// The rule of norms over all but batch and channels, [N, C, ..]: these have to stand first in memory, the others in
@@ -139,6 +117,36 @@ pub(super) fn batch(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
     let factor: Vec<f64> = scale.iter().zip(&variance).map(|(scale, v)| scale / (v + epsilon).sqrt()).collect();
     let offset: Vec<f64> = shift.iter().zip(&mean).zip(&factor).map(|((b, mean), f)| b - mean * f).collect();
     affine(walk, id, held, (&factor, &offset))
+}
+
+/// The rule of norms by the statistics of the batch and of their gradients: memory as it stands, the axis renamed.
+pub(super) fn batch_train(walk: &mut Walk<'_>, id: NodeId) -> Option<()> {
+    let (node, held) = (walk.at(id), walk.operand(id, 0)?);
+    let axis = infer::axis(node.int("axis").unwrap_or(1), held.view.axes().len()).ok()?;
+    if held.view.is_plain() || !held.view.is_block(axis) || held.view.range(axis).is_empty() {
+        return None;
+    }
+    let marked = marked(walk, &held, &marks_of(&held, &[axis]), true);
+    let at = marked.axis(1)?;
+    let mut inputs = vec![Some(marked.tensor)];
+    for (i, input) in node.inputs.iter().enumerate().skip(1) {
+        let like_first = i == 1 && &*node.op_type == "BatchNormGradient";
+        inputs.push(match *input {
+            Some(value) if like_first => {
+                let other = walk.held(value)?;
+                Some(conform(walk, &other, &held.view, &marked.shape)?)
+            }
+            other => other.map(|value| walk.ordered(value)),
+        });
+    }
+    let what = What::Attrs(with_attr(node, "axis", Attr::Int(at)), None);
+    let like = node.output(0)?;
+    let tensor = walk.program.add(walk.graph.value(like).dtype, Some(marked.shape), Source::Step);
+    walk.hold(like, Held { tensor, view: held.view });
+    let rest = node.outputs.iter().skip(1).map(|output| output.map(|value| walk.made(value)));
+    let outputs = std::iter::once(Some(tensor)).chain(rest).collect();
+    walk.program.steps.push(Step { from: Some(id), what, inputs, outputs });
+    Some(())
 }
 
 /// Computes the result of a node as a value times factors plus offsets of its channels.

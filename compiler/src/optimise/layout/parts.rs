@@ -11,7 +11,7 @@ use crate::ir::{Attr, Dim, NodeId, Shape};
 
 /// The tensor of a value that is not in order, with each of these axes as one axis of memory; axis `axes[i]` has
 /// mark `i` + 1.
-pub(super) fn blocks(walk: &mut Walk<'_>, held: &Held, axes: &[usize]) -> Option<Marked> {
+fn blocks(walk: &mut Walk<'_>, held: &Held, axes: &[usize]) -> Option<Marked> {
     let view = &held.view;
     if view.is_plain() || axes.iter().any(|&axis| view.range(axis).is_empty() || !view.is_block(axis)) {
         return None;

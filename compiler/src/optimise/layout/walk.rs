@@ -62,7 +62,7 @@ fn rule(node: &Node) -> Option<Rule> {
         ("", "Gather") => parts::gather,
         ("", "Concat") => elementwise::concat,
         ("", "BatchNormalization") => norm::batch,
-        ("ai.hanc", "BatchNorm") => norm::batch_train,
+        ("ai.hanc", "BatchNorm" | "BatchNormGradient") => norm::batch_train,
         ("", "InstanceNormalization") => norm::instance,
         ("", "GroupNormalization") => norm::group,
         ("", "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization") => norm::layer,
@@ -146,7 +146,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A new tensor for a value that a node makes in order.
-    fn made(&mut self, id: ValueId) -> TensorId {
+    pub fn made(&mut self, id: ValueId) -> TensorId {
         let value = self.graph.value(id);
         let tensor = self.program.add(value.dtype, value.shape.clone(), Source::Step);
         self.hold_plain(id, tensor);

@@ -87,7 +87,9 @@ impl<'a> Folder<'a> {
         resume: bool,
         storage: &'a dyn Storage,
     ) -> Result<Folder<'a>, TrainError> {
-        let there = path.join(RECIPE).exists();
+        let checkpoints = path.join(CHECKPOINTS);
+        // A run that came to no checkpoint leaves nothing that would be lost.
+        let there = path.join(RECIPE).exists() && (resume || checkpoint::any(&checkpoints));
         match (resume, there) {
             (false, true) => {
                 let help = "Go on with it by --resume, or give another --run-dir.";
@@ -97,7 +99,6 @@ impl<'a> Folder<'a> {
             (true, true) => same(path, &stored_recipe(path)?, recipe)?,
             (false, false) => {}
         }
-        let checkpoints = path.join(CHECKPOINTS);
         std::fs::create_dir_all(&checkpoints).map_err(io(&checkpoints))?;
         let folder = Folder { path: path.to_owned(), storage, _lock: lock(path)? };
         if !there {

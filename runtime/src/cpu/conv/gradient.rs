@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::super::activation::Activation;
-use super::super::gemm::{Dense, Epilogue, Operands, Outer, Panels, Product, product};
+use super::super::gemm::{Dense, Epilogue, Operands, Outer, Panels, Place, Product, product};
 use super::super::simd::{Simd, Task};
 use super::super::{Cpu, Frame, Isa, Job, Reuse, Site, Target};
 use super::depthwise_gradient as depthwise;
@@ -112,8 +112,8 @@ impl Scatter {
         let Sizes { across, to, .. } = self.sizes;
         let rows = Dense::new(&dy[y * across.output * to..], across.output, to, to);
         let epilogue = Epilogue { bias: None, z: None, activation: Activation::Identity };
-        let (isa, panels, stride) = (self.isa, self.panels, self.panels.n);
-        let whole = Product { isa, rows, m: across.output, panels, packed, epilogue, y: room, stride };
+        let (isa, panels, place) = (self.isa, self.panels, Place::rows(self.isa, self.panels.n, self.panels.n));
+        let whole = Product { isa, rows, m: across.output, panels, packed, epilogue, y: room, place };
         product(&whole, frame.workers);
         isa.run(Spread { sizes: &self.sizes, y, room, dx });
     }

@@ -6,6 +6,7 @@
 //! Where every channel is a group of its own there is nothing to multiply matrices with: see [`depthwise`]. What gradients
 //! are made of stands in [`gradient`].
 
+mod bottleneck;
 mod depthwise;
 mod depthwise_gradient;
 mod gradient;
@@ -15,11 +16,12 @@ mod pixels;
 use std::sync::Arc;
 
 use super::activation::Activation;
-use super::gemm::{Dense, Epilogue, Product, Rows, product};
+use super::gemm::{Dense, Epilogue, Place, Product, Rows, product};
 use super::{Cpu, Frame, Isa, Job, Reuse, Site, Source, Target};
 use crate::kernel::Fault;
 use crate::kernels::{Axis, Window};
 use crate::plan::Params;
+pub(crate) use bottleneck::BOTTLENECK;
 use kernels::{Kernels, Order};
 use pixels::{Padded, Pixels};
 
@@ -27,6 +29,17 @@ pub(crate) use gradient::{INPUT_GRADIENT, WEIGHT_GRADIENT};
 
 /// `conv_last.1`: the result may take the memory of z.
 pub(crate) static CONV_LAST: Cpu = Cpu { bind: conv_last, reuse: Reuse::Memory(&[3]) };
+
+/// The last two spatial axes, the first of which may be missing; `None` where there are more, or sizes are such that nobody
+/// should compute with them.
+fn spatial(params: &Params, input: &[usize], kernel: &[usize], output: &[usize]) -> Result<Option<[Axis; 2]>, Fault> {
+    let [deep, down, across] = Window::new(params, input, kernel, output)?.axes;
+    let flat = deep.input == 1 && deep.kernel == 1 && deep.output == 1 && deep.pad == 0;
+    let small = |axis: &Axis| axis.stride < 1 << 20 && axis.dilation < 1 << 20 && (0..1 << 20).contains(&axis.pad);
+    let reaches = |axis: &Axis| axis.raw(axis.output - 1, axis.kernel - 1) < (axis.input as i64) + (1 << 20);
+    let plain = flat && [down, across].iter().all(|axis| small(axis) && reaches(axis));
+    Ok(plain.then_some([down, across]))
+}
 
 /// Sizes of a convolution of at most two spatial axes.
 #[derive(Clone, Copy)]
@@ -50,12 +63,8 @@ impl Sizes {
         if !fits || batch != batch_y || [x, w, y].iter().any(|shape| shape.contains(&0)) {
             return Ok(None);
         }
-        let [deep, down, across] = Window::new(params, input, kernel, output)?.axes;
-        let flat = deep.input == 1 && deep.kernel == 1 && deep.output == 1 && deep.pad == 0;
-        let small = |axis: &Axis| axis.stride < 1 << 20 && axis.dilation < 1 << 20 && (0..1 << 20).contains(&axis.pad);
-        let reaches = |axis: &Axis| axis.raw(axis.output - 1, axis.kernel - 1) < (axis.input as i64) + (1 << 20);
-        let plain = flat && [down, across].iter().all(|axis| small(axis) && reaches(axis));
-        Ok(plain.then_some(Sizes { batch: *batch, groups, from: *from, to: *to, down, across }))
+        let axes = spatial(params, input, kernel, output)?;
+        Ok(axes.map(|[down, across]| Sizes { batch: *batch, groups, from: *from, to: *to, down, across }))
     }
 
     /// Positions of the output in a picture.
@@ -233,7 +242,8 @@ impl Convolution {
         let z = frame.has(3).then(|| Source(frame.source(3).0.wrapping_add(start)));
         let epilogue = Epilogue { bias, z, activation: self.activation };
         let (isa, panels) = (self.isa, self.kernels.matrices());
-        product(&Product { isa, rows, m, panels, packed, epilogue, y, stride: sizes.to }, frame.workers);
+        let place = Place::rows(isa, panels.n, sizes.to);
+        product(&Product { isa, rows, m, panels, packed, epilogue, y, place }, frame.workers);
     }
 }
 

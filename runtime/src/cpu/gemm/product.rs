@@ -13,13 +13,44 @@ use super::{Panels, Rows, tile::tile};
 pub(crate) struct Epilogue<'a> {
     /// One number a column, filled up to whole vectors.
     pub bias: Option<&'a [f32]>,
-    /// As the result: rows of n numbers. It may be the memory of the result.
+    /// As the result, and placed like it. It may be the memory of the result.
     pub z: Option<Source>,
     /// The activation.
     pub activation: Activation,
 }
 
-/// A product of `m` rows with a packed matrix, into rows of n numbers that lie `stride` apart.
+/// Where the elements of a result lie.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Numbers from a row to the next.
+    row: usize,
+    /// Numbers from a vector of columns to the next.
+    vector: usize,
+    /// Columns that are written.
+    columns: usize,
+}
+
+impl Place {
+    /// Rows of `columns` numbers, `stride` apart.
+    pub fn rows(isa: Isa, columns: usize, stride: usize) -> Place {
+        assert!(columns <= stride);
+        Place { row: stride, vector: isa.lanes(), columns }
+    }
+
+    /// For each vector of columns its rows behind one another, `apart` numbers from a vector to the next. The last vector
+    /// is written whole.
+    pub fn vectors(isa: Isa, panels: Panels, apart: usize) -> Place {
+        Place { row: isa.lanes(), vector: apart, columns: panels.columns() }
+    }
+
+    /// Whether `m` rows lie in `len` numbers.
+    fn fits(self, lanes: usize, m: usize, len: usize) -> bool {
+        let (vectors, rest) = ((self.columns.max(1) - 1) / lanes, (self.columns.max(1) - 1) % lanes + 1);
+        m == 0 || (m - 1) * self.row + vectors * self.vector + rest <= len
+    }
+}
+
+/// A product of `m` rows with a packed matrix.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a, A> {
     pub isa: Isa,
@@ -29,7 +60,7 @@ pub(crate) struct Product<'a, A> {
     pub packed: &'a [f32],
     pub epilogue: Epilogue<'a>,
     pub y: Target,
-    pub stride: usize,
+    pub place: Place,
 }
 
 /// Rows and panels of one task.
@@ -40,18 +71,21 @@ const WORTH: usize = 1 << 17;
 
 /// Computes a product on all threads.
 pub(crate) fn product<A: Rows>(p: &Product<'_, A>, workers: &dyn Workers) {
-    assert!(p.packed.len() >= p.panels.len() && p.rows.taps() * p.rows.each() == p.panels.k);
-    assert!(p.epilogue.bias.is_none_or(|bias| bias.len() >= p.panels.columns()));
-    assert!(p.m == 0 || ((p.m - 1) * p.stride + p.panels.n <= p.y.len && p.panels.n <= p.stride));
     let (rows, panels) = grain(p.m, p.panels);
     let (down, across) = (p.m.div_ceil(rows), p.panels.count().div_ceil(panels));
     workers.run(down * across, &|i| {
         let (from, first) = (i / across * rows, i % across * panels);
-        let part =
-            Part { p, rows: from..(from + rows).min(p.m), panels: first..(first + panels).min(p.panels.count()) };
-        p.isa.run(part);
-        part_activation(p, from..(from + rows).min(p.m), first..(first + panels).min(p.panels.count()));
+        part(p, from..(from + rows).min(p.m), first..(first + panels).min(p.panels.count()));
     });
+}
+
+/// Computes some rows and panels of a product.
+pub(crate) fn part<A: Rows>(p: &Product<'_, A>, rows: Range<usize>, panels: Range<usize>) {
+    assert!(p.packed.len() >= p.panels.len() && p.rows.taps() * p.rows.each() == p.panels.k);
+    assert!(p.epilogue.bias.is_none_or(|bias| bias.len() >= p.panels.columns()));
+    assert!(p.place.fits(p.isa.lanes(), p.m, p.y.len) && rows.end <= p.m && panels.end <= p.panels.count());
+    p.isa.run(Part { p, rows: rows.clone(), panels: panels.clone() });
+    part_activation(p, rows, panels);
 }
 
 /// Rows and panels of a task. They depend on the shape alone.
@@ -69,24 +103,27 @@ fn grain(m: usize, panels: Panels) -> (usize, usize) {
 
 /// Applies the activation to a part that was just computed, and is in cache.
 fn part_activation<A: Rows>(p: &Product<'_, A>, rows: Range<usize>, panels: Range<usize>) {
-    let activation = p.epilogue.activation;
-    if activation == Activation::Identity {
+    let (activation, place, lanes) = (p.epilogue.activation, p.place, p.isa.lanes());
+    if activation == Activation::Identity || rows.is_empty() {
         return;
     }
+    // SAFETY: this task's part of the result.
+    let apply = |start: usize, end: usize| activation.apply(p.isa, unsafe { p.y.slice(start..end) });
     let columns = columns(p, panels);
-    if columns.len() == p.stride && !rows.is_empty() {
-        // SAFETY: this task's part of the result.
-        return activation.apply(p.isa, unsafe { p.y.slice(rows.start * p.stride..rows.end * p.stride) });
-    }
-    for row in rows {
-        // SAFETY: likewise.
-        activation.apply(p.isa, unsafe { p.y.slice(row * p.stride + columns.start..row * p.stride + columns.end) });
+    if place.row == lanes && columns.len() % lanes == 0 {
+        for vector in columns.start / lanes..columns.end.div_ceil(lanes) {
+            apply(vector * place.vector + rows.start * lanes, vector * place.vector + rows.end * lanes);
+        }
+    } else if columns.len() == place.row {
+        apply(rows.start * place.row, rows.end * place.row);
+    } else {
+        rows.for_each(|row| apply(row * place.row + columns.start, row * place.row + columns.end));
     }
 }
 
 fn columns<A>(p: &Product<'_, A>, panels: Range<usize>) -> Range<usize> {
     let lanes = p.isa.lanes();
-    let end = if panels.end == p.panels.count() { p.panels.n } else { p.panels.panel(panels.end).0 * lanes };
+    let end = if panels.end == p.panels.count() { p.place.columns } else { p.panels.panel(panels.end).0 * lanes };
     p.panels.panel(panels.start).0 * lanes..end
 }
 
@@ -100,73 +137,109 @@ impl<A: Rows> Task for Part<'_, '_, A> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for i in self.panels.clone() {
-            match self.p.panels.panel(i).1 {
-                1 => self.panel::<S, 1>(s, i),
-                2 => self.panel::<S, 2>(s, i),
-                _ => self.panel::<S, 3>(s, i),
+            let (first, vectors) = self.p.panels.panel(i);
+            let b = self.p.packed[self.p.panels.range(i)].as_ptr();
+            match vectors {
+                1 => self.panel::<S, 1>(s, first, b),
+                2 => self.panel::<S, 2>(s, first, b),
+                _ => self.panel::<S, 3>(s, first, b),
             }
         }
     }
 }
 
 impl<A: Rows> Part<'_, '_, A> {
+    /// The panel at `b`, of `V` vectors from vector `first` on.
     #[inline(always)]
-    fn panel<S: Simd, const V: usize>(&self, s: S, panel: usize) {
+    fn panel<S: Simd, const V: usize>(&self, s: S, first: usize, b: *const f32) {
         let mut row = self.rows.start;
         while self.rows.end - row >= 8 && S::ROWS == 8 {
-            self.tile::<S, 8, V>(s, row, panel);
+            self.tile::<S, 8, V>(s, row, first, b);
             row += 8;
         }
         while self.rows.end - row >= 4 {
-            self.tile::<S, 4, V>(s, row, panel);
+            self.tile::<S, 4, V>(s, row, first, b);
             row += 4;
         }
         if self.rows.end - row >= 2 {
-            self.tile::<S, 2, V>(s, row, panel);
+            self.tile::<S, 2, V>(s, row, first, b);
             row += 2;
         }
         if row < self.rows.end {
-            self.tile::<S, 1, V>(s, row, panel);
+            self.tile::<S, 1, V>(s, row, first, b);
         }
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const V: usize>(&self, s: S, row: usize, panel: usize) {
-        let p = self.p;
-        // SAFETY: `product` has checked the sizes of the packed matrix, and `row + R` rows are there.
-        let sums = unsafe {
-            let b = p.packed.as_ptr().add(p.panels.range(panel).start);
-            tile::<S, A, R, V>(s, &p.rows, row, b)
-        };
-        let column = p.panels.panel(panel).0 * S::LANES;
+    fn tile<S: Simd, const R: usize, const V: usize>(&self, s: S, row: usize, first: usize, b: *const f32) {
+        let (p, at) = (self.p, row * self.p.place.row + first * self.p.place.vector);
+        // SAFETY: `part` has checked the sizes of the packed matrix, bias and result; `row + R` rows are there, and only
+        // columns that are there are read and written.
+        unsafe {
+            let sums = tile::<S, A, R, V>(s, &p.rows, row, b);
+            let mut bias = [s.zero(); V];
+            if let Some(given) = p.epilogue.bias {
+                for v in 0..V {
+                    bias[v] = s.load(given.as_ptr().add((first + v) * S::LANES));
+                }
+            }
+            match p.epilogue.z {
+                None if (first + V) * S::LANES <= p.place.columns => self.write(s, at, &sums, &bias),
+                z => self.finish(s, (at, first), &sums, &bias, z),
+            }
+        }
+    }
+
+    /// Writes a tile of whole vectors.
+    ///
+    /// # Safety
+    /// The result has them.
+    #[inline(always)]
+    unsafe fn write<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        at: usize,
+        sums: &[[S::F; V]; R],
+        bias: &[S::F; V],
+    ) {
+        let place = self.p.place;
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            let mut line = self.p.y.at.add(at);
+            for r in 0..R {
+                for v in 0..V {
+                    s.store(line.add(v * place.vector), s.add(sums[r][v], bias[v]));
+                }
+                line = line.wrapping_add(place.row);
+            }
+        }
+    }
+
+    /// Writes a tile whose last vector may be cut, with what is added to it.
+    ///
+    /// # Safety
+    /// The result has its columns, and `z` too.
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        (at, first): (usize, usize),
+        sums: &[[S::F; V]; R],
+        bias: &[S::F; V],
+        z: Option<Source>,
+    ) {
+        let place = self.p.place;
         for r in 0..R {
             for v in 0..V {
-                self.finish(s, row + r, column + v * S::LANES, sums[r][v]);
-            }
-        }
-    }
-
-    /// Writes one vector of the result.
-    #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, row: usize, column: usize, mut sum: S::F) {
-        let p = self.p;
-        let (at, rest) = (row * p.stride + column, p.panels.n - column);
-        // SAFETY: `product` has checked the sizes of bias and result; only columns that are there are read and written.
-        unsafe {
-            if let Some(bias) = p.epilogue.bias {
-                sum = s.add(sum, s.load(bias.as_ptr().add(column)));
-            }
-            let y = p.y.at.add(at);
-            if rest >= S::LANES {
-                if let Some(Source(z)) = p.epilogue.z {
-                    sum = s.add(sum, s.load(z.add(at)));
+                let lanes = (place.columns - (first + v) * S::LANES).min(S::LANES);
+                let (at, mut sum) = (at + r * place.row + v * place.vector, s.add(sums[r][v], bias[v]));
+                // SAFETY: the caller vouches for it.
+                unsafe {
+                    if let Some(Source(z)) = z {
+                        sum = s.add(sum, s.load_part(z.add(at), lanes));
+                    }
+                    s.store_part(self.p.y.at.add(at), lanes, sum);
                 }
-                s.store(y, sum);
-            } else {
-                if let Some(Source(z)) = p.epilogue.z {
-                    sum = s.add(sum, s.load_part(z.add(at), rest));
-                }
-                s.store_part(y, rest, sum);
             }
         }
     }

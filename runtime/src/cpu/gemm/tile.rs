@@ -65,6 +65,49 @@ unsafe impl Rows for Dense {
     }
 }
 
+/// Rows that lie in vectors: of each vector all rows, behind one another.
+#[derive(Clone, Copy)]
+pub(crate) struct Stacked {
+    at: *const f32,
+    rows: usize,
+    vectors: usize,
+    lanes: usize,
+}
+
+// SAFETY: it is made of a slice that holds all rows and is read only.
+unsafe impl Send for Stacked {}
+// SAFETY: likewise.
+unsafe impl Sync for Stacked {}
+
+impl Stacked {
+    /// All that is in `data`: `rows` rows in vectors of so many lanes.
+    pub fn new(data: &[f32], rows: usize, lanes: usize) -> Stacked {
+        let vectors = data.len() / (rows * lanes).max(1);
+        Stacked { at: data.as_ptr(), rows, vectors, lanes }
+    }
+}
+
+// SAFETY: the slice of `new` has `rows` rows of each vector.
+unsafe impl Rows for Stacked {
+    type Row = *const f32;
+    #[inline(always)]
+    fn taps(&self) -> usize {
+        self.vectors
+    }
+    #[inline(always)]
+    fn each(&self) -> usize {
+        self.lanes
+    }
+    #[inline(always)]
+    fn at(&self, row: *const f32, tap: usize) -> *const f32 {
+        row.wrapping_add(tap * self.rows * self.lanes)
+    }
+    #[inline(always)]
+    fn row(&self, row: usize) -> *const f32 {
+        self.at.wrapping_add(row * self.lanes)
+    }
+}
+
 /// A tile of `R` rows and `V` vectors of columns of the product: the rows from `row` on times the panel at `b`.
 ///
 /// # Safety

@@ -118,7 +118,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.splat(0.0)
     }
 
-    /// 1 / a for a from 1 to 2, to 1 ULP.
+    /// 1 / a for a from 1 to 2¹²⁰, to 1 ULP.
     #[inline(always)]
     fn reciprocal(self, a: Self::F) -> Self::F {
         self.div(self.splat(1.0), a)

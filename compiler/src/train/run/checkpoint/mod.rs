@@ -134,6 +134,11 @@ pub fn prune(folder: &Path, best: Option<u64>, scheduled: impl Fn(u64) -> bool) 
     Ok(())
 }
 
+/// Whether a folder has checkpoints, whole or not.
+pub fn any(folder: &Path) -> bool {
+    steps(folder).is_ok_and(|steps| !steps.is_empty())
+}
+
 /// `step-000123.safetensors`.
 pub fn path(folder: &Path, step: u64) -> PathBuf {
     folder.join(format!("step-{step:06}{SUFFIX}"))

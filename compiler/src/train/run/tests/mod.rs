@@ -103,6 +103,18 @@ fn a_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_checkpoint() {
 }
 
 #[test]
+fn a_run_that_failed_before_its_first_checkpoint_can_be_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (again, once) = (dir.path().join("again"), dir.path().join("once"));
+    let mut task = Toy::new();
+    task.poisoned = Some(3);
+    attempt(&again, &recipe(&["train.seed=7"]), false, task).1.unwrap_err();
+    fresh(&again, &recipe(&[])).1.unwrap();
+    fresh(&once, &recipe(&[])).1.unwrap();
+    assert!(files(&again) == files(&once));
+}
+
+#[test]
 fn metrics_are_those_of_the_schedule_and_the_task() {
     let dir = tempfile::tempdir().unwrap();
     fresh(dir.path(), &recipe(&["optimiser.lr=0.5"])).1.unwrap();
