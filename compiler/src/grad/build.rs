@@ -185,6 +185,16 @@ impl<'g> Build<'g> {
         self.transpose(a, &perm)
     }
 
+    /// A B, either transposed in its last two axes or not; of matrices with leading axes.
+    pub fn product(&mut self, (a, trans_a): (ValueId, bool), (b, trans_b): (ValueId, bool)) -> ValueId {
+        if !trans_a && !trans_b {
+            return self.op("MatMul", &[a, b]);
+        }
+        let flag = |set: bool| Attr::Int(i64::from(set));
+        let new = NewNode::new("FusedMatMul", [a, b]).domain("com.microsoft").opset(1);
+        self.node(new.attr("transA", flag(trans_a)).attr("transB", flag(trans_b)))
+    }
+
     /// Repeated along axes of size 1 to this shape.
     pub fn expand(&mut self, a: ValueId, shape: &[usize]) -> ValueId {
         if self.shape(a).is_ok_and(|known| known == shape) {

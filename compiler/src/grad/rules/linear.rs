@@ -29,8 +29,7 @@ fn product(cx: &mut Grads<'_>, (a, b): (ValueId, ValueId), dy: ValueId) -> Done 
     }
     let (a, b, dy) = (cx.reshape(a, &row), cx.reshape(b, &column), cx.reshape(dy, &full));
     if cx.wants(0) {
-        let transposed = cx.swap_last(b);
-        let da = cx.op("MatMul", &[dy, transposed]);
+        let da = cx.product((dy, false), (b, true));
         let da = cx.shrink(da, &row);
         let da = cx.reshape(da, &shape_a);
         cx.set(0, da)?;
@@ -47,8 +46,7 @@ fn product(cx: &mut Grads<'_>, (a, b): (ValueId, ValueId), dy: ValueId) -> Done 
 /// instead of a sum of many.
 fn weight(cx: &mut Grads<'_>, a: ValueId, dy: ValueId, shape: &[usize]) -> ValueId {
     let (a, dy) = if shape.len() == 2 { (rows(cx, a), rows(cx, dy)) } else { (a, dy) };
-    let transposed = cx.swap_last(a);
-    let db = cx.op("MatMul", &[transposed, dy]);
+    let db = cx.product((a, true), (dy, false));
     cx.shrink(db, shape)
 }
 
@@ -139,15 +137,11 @@ pub fn gemm(cx: &mut Grads<'_>) -> Done {
     }
     let dy = scaled(cx, dy, alpha);
     if cx.wants(0) {
-        let other = if trans_b { b } else { cx.swap_last(b) };
-        let da = cx.op("MatMul", &[dy, other]);
-        let da = if trans_a { cx.swap_last(da) } else { da };
+        let da = if trans_a { cx.product((b, trans_b), (dy, true)) } else { cx.product((dy, false), (b, !trans_b)) };
         cx.set(0, da)?;
     }
     if cx.wants(1) {
-        let other = if trans_a { a } else { cx.swap_last(a) };
-        let db = cx.op("MatMul", &[other, dy]);
-        let db = if trans_b { cx.swap_last(db) } else { db };
+        let db = if trans_b { cx.product((dy, true), (a, trans_a)) } else { cx.product((a, !trans_a), (dy, false)) };
         cx.set(1, db)?;
     }
     Ok(())
