@@ -219,7 +219,8 @@ fn penalised_matrices_become_orthogonal() {
     let w = [0.5, -0.25, 0.75, 0.1, 0.6, -0.4];
     let v = [0.3, -0.2, 0.5, 0.4, -0.6, 0.7];
     let dot = |m: &[f32], a: [usize; 3], b: [usize; 3]| (0..3).map(|k| m[a[k]] * m[b[k]]).sum::<f32>();
-    let gap = |m: &[f32], a, b| (dot(m, a, a) - 1.0).powi(2) + (dot(m, b, b) - 1.0).powi(2) + 2.0 * dot(m, a, b).powi(2);
+    let gap =
+        |m: &[f32], a, b| (dot(m, a, a) - 1.0).powi(2) + (dot(m, b, b) - 1.0).powi(2) + 2.0 * dot(m, a, b).powi(2);
     let wanted = 0.5 * (gap(&w, [0, 1, 2], [3, 4, 5]) + gap(&v, [0, 2, 4], [1, 3, 5]));
     assert!((step(&mut trainer, &X, &T, 0.1) - f64::from(wanted)).abs() < 1e-5);
     (0..200).for_each(|_| drop(step(&mut trainer, &X, &T, 0.1)));

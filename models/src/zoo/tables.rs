@@ -19,7 +19,8 @@ static FC_WIDTH: Opt = Opt { name: "width", default: "100", doc: "width of the h
 static FC_DEPTH: Opt = Opt { name: "depth", default: "6", doc: "hidden layers" };
 static HAN_ACTIVATION: Opt =
     Opt { name: "activation", default: "abs", doc: "abs, relu, maxmin or groupsort (groups of 5)" };
-static ACTIVATION: Opt = Opt { name: "activation", default: "relu", doc: "relu, abs, maxmin or groupsort (groups of 5)" };
+static ACTIVATION: Opt =
+    Opt { name: "activation", default: "relu", doc: "relu, abs, maxmin or groupsort (groups of 5)" };
 static INIT: Opt = Opt { name: "init", default: "uniform", doc: "uniform: weights in ±1/√fan_in; orthogonal" };
 static LIFT: Opt = Opt {
     name: "lift",
