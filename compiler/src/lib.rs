@@ -25,6 +25,7 @@ mod ops;
 pub mod optimise;
 pub mod output;
 pub mod peer;
+pub mod repro;
 pub mod samples;
 pub mod specialise;
 pub mod tensors;

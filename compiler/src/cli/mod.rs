@@ -26,6 +26,7 @@ mod inputs;
 mod inspect;
 mod model;
 mod recipe;
+mod repro;
 mod run;
 mod text;
 mod train;
@@ -96,6 +97,7 @@ enum Verb {
     Eval(eval::Eval),
     Bench(bench::Bench),
     Recipe(recipe::RecipeVerb),
+    Repro(repro::Repro),
     Zoo(zoo::Zoo),
     Data(data::Data),
     Explain(explain::Explain),
@@ -130,6 +132,7 @@ impl Verb {
             Verb::Eval(verb) => verb.run(cx),
             Verb::Bench(verb) => verb.run(cx),
             Verb::Recipe(verb) => verb.run(),
+            Verb::Repro(verb) => verb.run(cx),
             Verb::Zoo(verb) => verb.run(cx),
             Verb::Data(verb) => verb.run(cx),
             Verb::Explain(verb) => verb.run(cx),
