@@ -112,7 +112,8 @@ impl DataError {
         DataError::Unknown { path: path.to_owned(), message: message.into() }
     }
 
-    pub(crate) fn option(option: impl Into<String>, message: impl Into<String>) -> DataError {
+    /// An option, with its value, and why it makes no sense.
+    pub fn option(option: impl Into<String>, message: impl Into<String>) -> DataError {
         DataError::Option { option: option.into(), message: message.into() }
     }
 

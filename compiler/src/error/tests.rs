@@ -26,7 +26,11 @@ use crate::optimise::layout::LayoutError;
 use crate::peer::PeerError;
 use crate::specialise::SpecialiseError;
 use crate::tensors::TensorError;
+use crate::train::StepError;
 use crate::train::TrainError;
+use crate::train::evaluate::EvaluateError;
+use crate::train::network::NetworkError;
+use crate::train::sets::SetsError;
 
 /// Codes that the command line gives out itself.
 const OWN: [&str; 8] = ["E101", "E102", "E106", "E107", "E209", "E601", "E607", "E608"];
@@ -171,6 +175,12 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     all.push(Box::new(TrainError::Folder { folder: path(), message: s(), help: s() }));
     all.push(Box::new(TrainError::Io { path: path(), source: io() }));
     all.push(Box::new(TrainError::Metric { metric: s(), known: vec![] }));
+    let blocked = crate::grad::Blocked { place: s(), op: s(), reason: s() };
+    all.push(Box::new(StepError::Grad(crate::grad::GradError(vec![blocked]))));
+    all.push(Box::new(StepError::Network(NetworkError::Nothing(false))));
+    all.push(Box::new(StepError::NotFinite { step: 1, what: s() }));
+    all.push(Box::new(SetsError::Empty(s())));
+    all.push(Box::new(EvaluateError::Results(s())));
     all.push(Box::new(PeerError::NotFound { looked: vec![] }));
     all.push(Box::new(PeerError::BadLibrary { path: path(), reason: s() }));
     all.push(Box::new(PeerError::NotBuilt { engine: "x" }));

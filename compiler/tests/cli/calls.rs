@@ -117,13 +117,13 @@ fn conversions_that_cannot_be_leave_no_file() {
         &convert(&["--replace", "ffn", "--init", "fit", "-o", "y.onnx"]),
         2,
         "E101",
-        &["--init fit", "not there yet"],
+        &["--init fit", "no samples"],
     );
     bench.fails(
         &convert(&["--replace", "ffn", "--calibrate", "synth:shapes", "-o", "y.onnx"]),
         2,
         "E101",
-        &["--calibrate", "not there yet"],
+        &["--calibrate", "only --init fit"],
     );
     bench.fails(&convert(&["--replace", "token-linear", "-o", "y.onnx"]), 1, "E501", &["base.onnx"]);
     bench.fails(&convert(&["--replace", "ffn", "--except", "*", "-o", "y.onnx"]), 1, "E501", &["base.onnx"]);
