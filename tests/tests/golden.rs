@@ -87,6 +87,7 @@ fn trainer(golden: &Golden, folder: &Path, batch: &[usize]) -> (Trainer, String)
     let settings = Settings {
         shapes: vec![(input.clone(), batch.to_vec())],
         objective: Objective { kind: golden.kind, labels: 1.0, teacher: 0.0, temperature: 1.0, features: 0.0 },
+        orthogonality: None,
         optimiser: Optimiser {
             rule: golden.rule,
             weights: group,

@@ -98,7 +98,7 @@ fn open(options: &Options<'_>, run: u64) -> Result<Parts, Failure> {
         None => ("synth:checkerboard", None),
     };
     let open = OpenOptions { seed: options.seed.wrapping_add(run), target, ..OpenOptions::default() };
-    let parts = Parts::open(spec, &open).map_err(|e| Failure::at(spec, &e))?;
+    let parts = Parts::open(spec, &open)?;
     if (parts.train.inputs, parts.train.outputs) != (2, 2) {
         return Err(Failure::new("E822", spec, "a board has two coordinates and two equal targets a line"));
     }

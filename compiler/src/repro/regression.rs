@@ -75,7 +75,7 @@ fn of_table<'a>(
     let open = move |run: u64| {
         let seed = options.seed.wrapping_add(run);
         let open = OpenOptions { seed, fractions: Some(fractions), standardise: true, ..OpenOptions::default() };
-        Parts::open(&path, &open).map_err(|e| Failure::at(path.as_str(), &e))
+        Parts::open(&path, &open)
     };
     let columns = open(0)?.train.inputs;
     let one = |((model, spec), paper): (&(&str, &str), &f64)| {

@@ -6,6 +6,8 @@ use hanc_data::{Batch, DataError, Dataset, Loader, LoaderOptions, OpenOptions, O
 use hanc_data::{Normalise, Transform, TransformOptions};
 use hanc_models::Stream;
 
+use crate::error::Failure;
+
 /// Rows of inputs with rows of targets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
@@ -63,14 +65,16 @@ pub struct Parts {
 
 impl Parts {
     /// Opens a set whose targets are numbers.
-    pub fn open(spec: &str, options: &OpenOptions) -> Result<Parts, DataError> {
-        let set = hanc_data::open(spec, options)?;
+    pub fn open(spec: &str, options: &OpenOptions) -> Result<Parts, Failure> {
+        let fail = |error: DataError| Failure::at(spec, &error);
+        let set = hanc_data::open(spec, options).map_err(fail)?;
         let none = TransformOptions { normalise: Normalise::None, ..TransformOptions::default() };
-        let transform = Transform::new(&none, &set)?;
+        let transform = Transform::new(&none, &set).map_err(fail)?;
         let [train, validation, test] = Which::ALL.map(|which| part(&set, which, &transform));
-        let parts = Parts { train: train?, validation: validation?, test: test? };
+        let [train, validation, test] = [train.map_err(fail)?, validation.map_err(fail)?, test.map_err(fail)?];
+        let parts = Parts { train, validation, test };
         if parts.train.y.is_empty() || parts.test.y.is_empty() {
-            return Err(DataError::option(spec, "it has no numbers to learn, or none to test with"));
+            return Err(Failure::new("E822", spec, "it has no numbers to learn, or none to test with"));
         }
         Ok(parts)
     }

@@ -56,7 +56,7 @@ fn subject<'a>(line: (&str, &'a str, &[f64]), options: &'a Options<'_>) -> Resul
 
 fn open(options: &Options<'_>, run: u64) -> Result<Parts, Failure> {
     let open = OpenOptions { seed: options.seed.wrapping_add(run), ..OpenOptions::default() };
-    Parts::open(DATA, &open).map_err(|e| Failure::at(DATA, &e))
+    Parts::open(DATA, &open)
 }
 
 /// The function, what each network makes of it, and the difference.

@@ -10,6 +10,7 @@ mod data;
 mod files;
 mod measure;
 mod recipe;
+mod repro;
 #[cfg(unix)]
 mod resume;
 mod verbs;
