@@ -1,4 +1,5 @@
 //! The sets beside the checkout, and generated ones against them.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::path::Path;

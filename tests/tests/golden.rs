@@ -98,7 +98,6 @@ fn trainer(golden: &Golden, folder: &Path, batch: &[usize]) -> (Trainer, String)
         },
         trained: Default::default(),
         features: Vec::new(),
-        orthogonality: None,
         threads: 2,
         isa: None,
     };

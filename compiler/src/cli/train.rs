@@ -84,7 +84,10 @@ impl Train {
         }
         let said = |key: &str| self.overrides.iter().any(|one| one.split('=').next().is_some_and(|k| k.trim() == key));
         let seed = ui.given_seed.map(|seed| format!("train.seed={seed}"));
-        let overrides: Vec<_> = self.overrides.iter().cloned().chain(seed).collect();
+        // A teacher is there to be learned from, unless something else is said of it.
+        let plain = self.recipe == "finetune" && !said("loss.teacher") && !said("loss.features");
+        let taught = (plain && self.teacher.is_some()).then(|| "loss.teacher=1".to_owned());
+        let overrides: Vec<_> = self.overrides.iter().cloned().chain(taught).chain(seed).collect();
         let mut recipe = recipe::load(&self.recipe, &overrides)?;
         if let Some(data) = &self.data {
             recipe.data.path = data.clone();
@@ -92,10 +95,6 @@ impl Train {
         if recipe.data.path.is_empty() {
             return Err(Failure::new("E101", "--data", "there is nothing to learn from")
                 .help("Give --data DATA: a file, a folder, or synth:shapes to try."));
-        }
-        if self.teacher.is_some() && recipe.loss.teacher == 0.0 && recipe.loss.features == 0.0 && !said("loss.teacher")
-        {
-            recipe.loss.teacher = 1.0;
         }
         Ok(recipe)
     }

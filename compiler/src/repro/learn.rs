@@ -212,7 +212,7 @@ mod tests {
             let (z, head) = (first(&sorted, "Gemm"), first(&sorted, "Concat"));
             sorted.set_outputs(vec![z, head]);
             let x = hanc_runtime::Tensor::from_f32(&[2, 3], &[0.3, -1.0, 2.0, 0.1, 0.7, -0.4]).unwrap();
-            let inputs = [("input".to_owned(), x)];
+            let inputs = vec![("input".to_owned(), x)];
             let found = crate::execute::execute(&sorted, &inputs, &[], crate::execute::Precision::F32).unwrap();
             let [z, y] = [0, 1].map(|i| found[i].1.to_f64().unwrap());
             let groups = width / size;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn first(graph: &Graph, op: &str) -> crate::ir::ValueId {
-        let node = graph.nodes().find(|(_, node)| node.op == op).unwrap();
+        let node = graph.nodes().find(|(_, node)| node.is(op)).unwrap();
         node.1.outputs[0].unwrap()
     }
 }
