@@ -181,6 +181,7 @@ impl Slope {
             Of::LeakyRelu { a } => Slope::LeakyRelu { a },
             Of::Gelu => Slope::Gelu,
             Of::GeluTanh => Slope::GeluTanh,
+            Of::Silu => Slope::Swish { a: 1.0 },
             Of::Swish { a } => Slope::Swish { a },
             Of::Sigmoid => Slope::Sigmoid,
             Of::HardSigmoid { a, b } => Slope::HardSigmoid { a, b },
