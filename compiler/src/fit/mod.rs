@@ -1,7 +1,7 @@
 //! Fits each stack of Han layers to the block that it replaces, on what the block computes from samples: no labels, and no
 //! gradient through the rest of the model.
 //!
-//! Candidates start from the paper's directions, from the identity, and from reflections in closed form ([`closed`]). A
+//! Candidates start from the paper's directions, from the identity, and from reflections in closed form (`closed.rs`). A
 //! few steps tell which is best; it is then trained on.
 
 use std::collections::BTreeMap;
