@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hanc::train::objective::{Comparison, Objective};
-use hanc::train::optimiser::{Group, Optimiser, Rule};
+use hanc::train::optimiser::{Optimiser, Rule};
 use hanc::train::{Settings, Trainer};
 use hanc_proto::{Limits, ModelFile};
 use hanc_runtime::View;
@@ -83,19 +83,11 @@ fn trainer(golden: &Golden, folder: &Path, batch: &[usize]) -> (Trainer, String)
     let mut graph = hanc::onnx::import(&file).unwrap();
     hanc::infer::infer(&mut graph).unwrap();
     let input = graph.value(graph.inputs()[0]).name.to_string();
-    let group = Group { rate: 1.0, decay: golden.decay };
     let settings = Settings {
         shapes: vec![(input.clone(), batch.to_vec())],
-        objective: Objective { kind: golden.kind, labels: 1.0, teacher: 0.0, temperature: 1.0, features: 0.0 },
+        objective: Objective::labels(golden.kind),
         orthogonality: None,
-        optimiser: Optimiser {
-            rule: golden.rule,
-            weights: group,
-            reflections: group,
-            clip: None,
-            accumulate: 1,
-            average: None,
-        },
+        optimiser: Optimiser::of(golden.rule, golden.decay),
         trained: Default::default(),
         features: Vec::new(),
         threads: 2,

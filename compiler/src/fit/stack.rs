@@ -12,7 +12,7 @@ use crate::infer::infer;
 use crate::ir::{Dim, Graph};
 use crate::train::network::Trained;
 use crate::train::objective::{Comparison, Objective};
-use crate::train::optimiser::{Group, Optimiser, Rule};
+use crate::train::optimiser::{Optimiser, Rule};
 use crate::train::{Settings, Trainer};
 
 /// The learning rate at its highest.
@@ -79,25 +79,11 @@ impl<'a> Bench<'a> {
 
     fn trainer(&self, start: &Start) -> Result<Trainer, String> {
         let graph = self.graph(start)?;
-        let group = Group { rate: 1.0, decay: 0.0 };
         let settings = Settings {
             shapes: vec![("x".into(), self.shape())],
-            objective: Objective {
-                kind: Comparison::Squared,
-                labels: 1.0,
-                teacher: 0.0,
-                temperature: 1.0,
-                features: 0.0,
-            },
+            objective: Objective::labels(Comparison::Squared),
             orthogonality: None,
-            optimiser: Optimiser {
-                rule: Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decoupled: false },
-                weights: group,
-                reflections: group,
-                clip: None,
-                accumulate: 1,
-                average: None,
-            },
+            optimiser: Optimiser::of(Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decoupled: false }, 0.0),
             trained: Trained::default(),
             features: Vec::new(),
             threads: self.threads,

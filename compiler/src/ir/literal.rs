@@ -46,3 +46,8 @@ impl Constant {
         Some(Constant::new(dtype, shape, bytes))
     }
 }
+
+/// The number that a float attribute was written as: 0.999 and not the `f32` nearest to it, since 1 − 0.999 is of use.
+pub(crate) fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}

@@ -5,7 +5,7 @@ pub mod dot;
 pub mod edit;
 mod graph;
 pub mod inline;
-mod literal;
+pub(crate) mod literal;
 mod order;
 pub mod region;
 pub mod text;

@@ -3,6 +3,7 @@
 use super::support::like_result;
 use crate::infer::Infer;
 use crate::ir::Dim;
+use crate::ir::literal::decimal;
 use crate::lower::{Call, Lower, Lowering};
 use crate::op::{AttrKind::*, AttrSpec, HAN_DOMAIN, Op, Param, attr, many, one, opt};
 
@@ -61,13 +62,8 @@ fn sum_squares(cx: &mut Infer<'_>) -> Result<(), String> {
 }
 
 fn call(cx: &Lowering<'_>, kernel: &'static str, floats: &[&str], flag: &str) -> Result<Call, String> {
-    let call = floats.iter().fold(Call::new(kernel), |call, name| call.with(name, decimal(cx.float(name))));
+    let call = floats.iter().fold(Call::new(kernel), |call, name| call.with(name, decimal(cx.float(name) as f32)));
     Ok(if cx.int(flag) == Some(1) { call.with(flag, true) } else { call })
-}
-
-/// The number that a float attribute was written as: 0.999 and not the `f32` nearest to it, since 1 − 0.999 is of use.
-fn decimal(x: f64) -> f64 {
-    (x as f32).to_string().parse().unwrap_or(x)
 }
 
 fn adam(cx: &Lowering<'_>) -> Result<Call, String> {

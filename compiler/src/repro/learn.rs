@@ -11,7 +11,7 @@ use crate::onnx;
 use crate::train::evaluate::{EvaluateError, Judge};
 use crate::train::network::Trained;
 use crate::train::objective::{Comparison, Objective};
-use crate::train::optimiser::{Group, Optimiser, Rule};
+use crate::train::optimiser::{Optimiser, Rule};
 use crate::train::penalty::Orthogonality;
 use crate::train::{Settings, StepError, Trainer};
 
@@ -117,22 +117,14 @@ fn keep_best(best: &mut Option<(f64, Graph)>, model: &Graph, validation: &Sample
 }
 
 fn settings(set: &Samples, batch: usize, course: &Course, choice: &Choice) -> Result<Settings, Failure> {
-    let group = Group { rate: 1.0, decay: choice.decay };
     let hidden = Glob::new("hidden.*.weight").and_then(|glob| GlobSetBuilder::new().add(glob).build());
     let parameters = hidden.map_err(|e| Failure::new("E811", "hidden.*.weight", e.to_string()))?;
     Ok(Settings {
         shapes: vec![("input".to_owned(), vec![batch, set.inputs])],
-        objective: Objective { kind: Comparison::Squared, labels: 1.0, teacher: 0.0, temperature: 1.0, features: 0.0 },
+        objective: Objective::labels(Comparison::Squared),
         orthogonality: (course.orthogonality > 0.0)
             .then_some(Orthogonality { weight: course.orthogonality, parameters }),
-        optimiser: Optimiser {
-            rule: choice.rule,
-            weights: group,
-            reflections: group,
-            clip: None,
-            accumulate: 1,
-            average: None,
-        },
+        optimiser: Optimiser::of(choice.rule, choice.decay),
         trained: Trained::default(),
         features: Vec::new(),
         threads: 1,

@@ -45,6 +45,11 @@ pub struct Sides {
 }
 
 impl Objective {
+    /// Labels alone.
+    pub fn labels(kind: Comparison) -> Objective {
+        Objective { kind, labels: 1.0, teacher: 0.0, temperature: 1.0, features: 0.0 }
+    }
+
     /// Adds the loss, one number, to a graph.
     pub fn loss(&self, build: &mut Build<'_>, sides: &Sides) -> Result<ValueId, String> {
         let mut terms = Vec::new();

@@ -59,6 +59,12 @@ pub struct Control {
 }
 
 impl Optimiser {
+    /// A rule alone: one learning rate and decay for all, a step a batch, gradients as they are.
+    pub fn of(rule: Rule, decay: f64) -> Optimiser {
+        let group = Group { rate: 1.0, decay };
+        Optimiser { rule, weights: group, reflections: group, clip: None, accumulate: 1, average: None }
+    }
+
     /// Adds the steps of all parameters, given their gradients, to a graph.
     pub fn steps(
         &self,

@@ -4,7 +4,7 @@ use hanc_runtime::View;
 
 use super::network::Trained;
 use super::objective::{Comparison, Objective};
-use super::optimiser::{Group, Optimiser, Rule};
+use super::optimiser::{Optimiser, Rule};
 use super::penalty::Orthogonality;
 use super::{Settings, Trainer};
 use crate::infer::infer;
@@ -23,19 +23,11 @@ fn model(text: &str) -> Graph {
 }
 
 fn settings(batch: usize) -> Settings {
-    let group = Group { rate: 1.0, decay: 0.0 };
     Settings {
         shapes: vec![("x".into(), vec![batch, 2])],
-        objective: Objective { kind: Comparison::Squared, labels: 1.0, teacher: 0.0, temperature: 1.0, features: 0.0 },
+        objective: Objective::labels(Comparison::Squared),
         orthogonality: None,
-        optimiser: Optimiser {
-            rule: Rule::Sgd { momentum: 0.0, nesterov: false },
-            weights: group,
-            reflections: group,
-            clip: None,
-            accumulate: 1,
-            average: None,
-        },
+        optimiser: Optimiser::of(Rule::Sgd { momentum: 0.0, nesterov: false }, 0.0),
         trained: Trained::default(),
         features: Vec::new(),
         threads: 1,

@@ -2,6 +2,7 @@
 
 use super::Trained;
 use super::parameter::Statistic;
+use crate::ir::literal::decimal;
 use crate::ir::{Attr, Constant, Graph, NewNode, NodeId, ValueId};
 use crate::op::HAN_DOMAIN;
 
@@ -49,11 +50,6 @@ fn replace(graph: &mut Graph, id: NodeId) -> Option<Vec<Statistic>> {
         statistic(graph, place, batch, (weight, factor))
     };
     Some([statistic(3, mean, 1.0), statistic(4, variance, unbiased)].into_iter().flatten().collect())
-}
-
-/// The number that a float attribute was written as.
-fn decimal(x: f32) -> f64 {
-    x.to_string().parse().unwrap_or(f64::from(x))
 }
 
 fn statistic(graph: &Graph, place: ValueId, batch: ValueId, (weight, factor): (f64, f64)) -> Option<Statistic> {
