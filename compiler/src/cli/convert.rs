@@ -43,6 +43,9 @@ pub(super) struct Convert {
     /// Han layers a block
     #[arg(long, value_name = "K", default_value_t = 2)]
     depth: usize,
+    /// Reflections a layer: of rank R it is |(I − 2V(VᵀV)⁻¹Vᵀ)x + b|, with R vectors V at right angles, at first
+    #[arg(long, value_name = "R", default_value_t = 1)]
+    rank: usize,
     /// Keep the norm in front of a block
     #[arg(long)]
     keep_norm: bool,
@@ -136,6 +139,7 @@ impl Convert {
         Ok(Options {
             selection: Selection { kinds, only: self.only.clone(), except: self.except.clone(), indices },
             depth: self.depth,
+            rank: self.rank,
             keep_norm: self.keep_norm,
             keep_residual: self.keep_residual,
             init: self.start()?,

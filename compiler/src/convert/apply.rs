@@ -63,14 +63,20 @@ pub fn outer_abs(kind: Kind, options: &Options) -> bool {
     kind != Kind::Ffn && !options.plain_end
 }
 
+/// Reflections of each layer in a block's stack: the directions of a layer are at right angles, so there are at most as many
+/// as the block is wide.
+pub fn rank(block: &Block, options: &Options) -> usize {
+    options.rank.min(block.width.max(1))
+}
+
 /// What a block's stack starts from.
 pub fn start(block: &Block, options: &Options) -> Result<Start, ConvertError> {
     if let Some(fitted) = options.fitted.get(&block.id) {
         return Ok(fitted.clone());
     }
     let Options { seed, depth, .. } = *options;
-    let outer_abs = outer_abs(block.kind, options);
-    let stack = Stack { seed, block: &block.id, width: block.width, depth, outer_abs };
+    let (outer_abs, rank) = (outer_abs(block.kind, options), rank(block, options));
+    let stack = Stack { seed, block: &block.id, width: block.width, depth, rank, outer_abs };
     let layers = match options.init {
         Init::Paper | Init::Fit => init::paper(&stack, block.kind == Kind::Ffn),
         Init::Identity => init::identity(&stack, options.offset)

@@ -89,8 +89,8 @@ pub enum EmitError {
     },
 }
 
-/// Writes the stack. `outer_abs` is whether its last layer takes the absolute value; the others always do.
-/// Returns the new nodes, in order.
+/// Writes the stack. `outer_abs` is whether its last layer takes the absolute value; the others always do. Reflections
+/// without a bias are written inline. Returns the new nodes, in order.
 pub fn stack(
     graph: &mut Graph,
     site: &Site,
@@ -112,7 +112,8 @@ pub fn stack(
     let axis = wrap.as_ref().map_or(spot.axis(), |wrap| wrap.axis);
     for (k, layer) in layers.iter().enumerate() {
         let last = k + 1 == layers.len();
-        let mut new = writer.layer(k, x, layer, axis, outer_abs || !last, emit);
+        let abs = layer.b.is_some() && (outer_abs || !last);
+        let mut new = writer.layer(k, x, layer, axis, abs, emit);
         if let Some(gain) = start.gain.as_ref().filter(|_| last) {
             let y = writer.settle(new, &format!("{k}/y"));
             new = writer.scaled(y, gain, axis);
@@ -235,12 +236,12 @@ impl Writer<'_> {
     fn call(&mut self, k: usize, x: ValueId, layer: &Weights, axis: i64, abs: bool) -> NewNode {
         let n = self.site.width;
         let u = self.weight(&format!("{k}/u"), &[n], &layer.u);
-        let b = self.weight(&format!("{k}/b"), &[n], &layer.b);
-        let new = NewNode::new(function::name(abs), [x, u, b]);
+        let b = layer.b.as_ref().map(|b| self.weight(&format!("{k}/b"), &[n], b));
+        let new = NewNode::new(function::name(abs), [x, u].into_iter().chain(b));
         new.domain(function::DOMAIN).attr("axis", Attr::Int(axis))
     }
 
-    /// x − (u·x) 2u + b; the addition is yet to be added.
+    /// x − (u·x) 2u + b; its last node is yet to be added.
     fn householder(&mut self, k: usize, x: ValueId, layer: &Weights, axis: i64) -> NewNode {
         let n = self.site.width;
         let named = |what: &str| format!("{k}/{what}");
@@ -255,9 +256,11 @@ impl Writer<'_> {
         };
         let dot = self.settle(dot, &named("dot"));
         let mirror = self.settle(NewNode::new("Mul", [dot, along]), &named("mirror"));
-        let reflected = self.settle(NewNode::new("Sub", [x, mirror]), &named("reflected"));
+        let reflected = NewNode::new("Sub", [x, mirror]);
+        let Some(b) = &layer.b else { return reflected };
+        let reflected = self.settle(reflected, &named("reflected"));
         let shape: &[usize] = if axis == -1 { &[n] } else { &[n, 1] };
-        let b = self.weight(&named("b"), shape, &layer.b);
+        let b = self.weight(&named("b"), shape, b);
         NewNode::new("Add", [reflected, b])
     }
 

@@ -47,6 +47,9 @@ fn options_json(options: &Options) -> Value {
             all[name] = json!(true);
         }
     }
+    if options.rank > 1 {
+        all["rank"] = json!(options.rank);
+    }
     if options.init == Init::Identity {
         all["offset"] = json!(options.offset);
     }

@@ -34,6 +34,8 @@ pub struct Options {
     pub selection: Selection,
     /// Han layers a block.
     pub depth: usize,
+    /// Reflections a layer, or as many as the block is wide; 1 in the paper.
+    pub rank: usize,
     /// The stack reads what the block's norm makes; by default the norm goes.
     pub keep_norm: bool,
     /// The block's skip connection stays; by default it goes.
@@ -59,6 +61,7 @@ impl Default for Options {
         Options {
             selection: Selection::default(),
             depth: 2,
+            rank: 1,
             keep_norm: false,
             keep_residual: false,
             init: Init::Paper,
@@ -97,6 +100,9 @@ pub struct Converted {
 /// Most layers a block.
 pub const DEPTH_LIMIT: usize = 256;
 
+/// Most reflections a layer.
+pub const RANK_LIMIT: usize = 64;
+
 /// Why nothing was converted.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConvertError {
@@ -116,6 +122,12 @@ pub enum ConvertError {
     /// No such depth.
     #[error("{0} layers a block are asked for; 1 to {DEPTH_LIMIT} can be written")]
     Depth(usize),
+    /// No such rank.
+    #[error("{0} reflections a layer are asked for; 1 to {RANK_LIMIT} can be written")]
+    Rank(usize),
+    /// Functions of layers have one reflection.
+    #[error("a layer of {0} reflections cannot be written as a function; --emit inline can")]
+    Function(usize),
     /// No such offset.
     #[error("the offset of an identity start has to be a positive number, not {0}")]
     Offset(f64),
@@ -173,6 +185,11 @@ pub fn convert(graph: &Graph, found: &Found, origin: &Origin, options: &Options)
 fn check(options: &Options) -> Result<(), ConvertError> {
     if !(1..=DEPTH_LIMIT).contains(&options.depth) {
         return Err(ConvertError::Depth(options.depth));
+    }
+    match (options.rank, options.emit) {
+        (0, _) | (RANK_LIMIT.., _) if options.rank != RANK_LIMIT => return Err(ConvertError::Rank(options.rank)),
+        (2.., Emit::Function) => return Err(ConvertError::Function(options.rank)),
+        _ => (),
     }
     if options.init == Init::Identity && !(options.offset.is_finite() && options.offset > 0.0) {
         return Err(ConvertError::Offset(options.offset));

@@ -145,7 +145,13 @@ fn flat(graph: &Graph) -> Cow<'_, Graph> {
 /// The layers that took a block's place, as a search would find them.
 fn stack(graph: &Graph, block: &Block, applied: &Applied, options: &Options) -> HanStack {
     let (id, nodes) = (applied.prefix.clone(), applied.made.clone());
-    HanStack { id, axis: axis(graph, block, options), width: block.width, layers: options.depth, nodes }
+    HanStack {
+        id,
+        axis: axis(graph, block, options),
+        width: block.width,
+        layers: options.depth * apply::rank(block, options),
+        nodes,
+    }
 }
 
 /// The first mixed axis, from the end.
@@ -156,7 +162,7 @@ fn axis(graph: &Graph, block: &Block, options: &Options) -> i64 {
 }
 
 fn replaced(graph: &Graph, block: &Block, applied: &Applied, options: &Options) -> Replaced {
-    let layers = options.depth as u64;
+    let (layers, rank) = (options.depth as u64, apply::rank(block, options) as u64);
     let macs = count::han_macs(block.width).saturating_mul(count::slices(graph, block));
     Replaced {
         id: block.id.clone(),
@@ -169,9 +175,9 @@ fn replaced(graph: &Graph, block: &Block, applied: &Applied, options: &Options) 
         weights: applied.prefix.clone(),
         parameters: Change {
             before: block.parameters,
-            after: count::han_parameters(block.width).saturating_mul(layers),
+            after: (block.width as u64).saturating_mul(rank + 1).saturating_mul(layers),
         },
-        macs: Change { before: count::bound(&block.macs), after: macs.saturating_mul(layers) },
+        macs: Change { before: count::bound(&block.macs), after: macs.saturating_mul(layers * rank) },
     }
 }
 

@@ -301,8 +301,8 @@ pub static CODES: &[Code] = &[
         title: "an option is out of range",
         stage: "convert",
         exit: exit::USAGE,
-        cause: "The number of layers a block, or the offset of an identity start, is not possible.",
-        help: "`--depth` takes 1 to 256; the paper's is 2.",
+        cause: "The number of layers a block or of reflections a layer, or the offset of an identity start, is not possible.",
+        help: "`--depth` takes 1 to 256, `--rank` 1 to 64 and more than 1 only with `--emit inline`; the paper has depth 2 and rank 1.",
         example: "hanc convert model.onnx --replace ffn --depth 0 -o light.onnx",
     },
     Code {

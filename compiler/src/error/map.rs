@@ -501,7 +501,9 @@ impl Coded for ConvertError {
         match self {
             ConvertError::NothingMatched { .. } => "E501",
             ConvertError::Select(_) => "E502",
-            ConvertError::Depth(_) | ConvertError::Offset(_) => "E503",
+            ConvertError::Depth(_) | ConvertError::Rank(_) | ConvertError::Function(_) | ConvertError::Offset(_) => {
+                "E503"
+            }
             ConvertError::Init { .. } => "E504",
             ConvertError::Emit { .. } => "E505",
             ConvertError::Infer(_) => "E506",

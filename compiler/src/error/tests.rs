@@ -121,6 +121,8 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     all.push(Box::new(ConvertError::NothingMatched { refused: vec![], present: Default::default(), han: 0 }));
     all.push(Box::new(ConvertError::Select(select())));
     all.push(Box::new(ConvertError::Depth(0)));
+    all.push(Box::new(ConvertError::Rank(0)));
+    all.push(Box::new(ConvertError::Function(2)));
     all.push(Box::new(ConvertError::Offset(0.0)));
     all.push(Box::new(ConvertError::Init { block: s(), error: NoIdentity }));
     all.push(Box::new(ConvertError::Emit { block: s(), error: EmitError::Unknown(s()) }));

@@ -38,6 +38,10 @@ fn build(x: &[Vec<f64>], y: &[Vec<f64>], width: usize, like: &Start, outer: bool
         let last = k + 1 == like.layers.len();
         let u = direction(&now, y, width);
         now.iter_mut().for_each(|row| reflect(&u, row));
+        if like.layers[k].b.is_none() {
+            layers.push(Weights { u, b: None });
+            continue;
+        }
         let (centre, spread) = (mean(&now, width), deviation(&now, width));
         let b: Vec<f64> = match last && !outer {
             true => wanted.iter().zip(&centre).map(|(y, c)| y - c).collect(),
@@ -49,7 +53,7 @@ fn build(x: &[Vec<f64>], y: &[Vec<f64>], width: usize, like: &Start, outer: bool
                 row.iter_mut().for_each(|x| *x = x.abs());
             }
         }
-        layers.push(Weights { u, b });
+        layers.push(Weights { u, b: Some(b) });
     }
     let gain = like.gain.as_ref().map(|_| gains(&now, y, width));
     Start { layers, gain }

@@ -118,7 +118,8 @@ impl<'a> Bench<'a> {
             let constant = graph.find(&format!("stack/{what}")).and_then(|id| graph.constant(id));
             constant.and_then(|constant| constant.reals()).unwrap_or_default()
         };
-        let layer = |k: usize| Weights { u: numbers(format!("{k}/u")), b: numbers(format!("{k}/b")) };
+        let bias = |k: usize| like.layers[k].b.as_ref().map(|_| numbers(format!("{k}/b")));
+        let layer = |k: usize| Weights { u: numbers(format!("{k}/u")), b: bias(k) };
         let gain = like.gain.as_ref().map(|_| numbers("gain".into()));
         Start { layers: (0..like.layers.len()).map(layer).collect(), gain }
     }

@@ -3,12 +3,12 @@
 use super::*;
 
 /// The weights that a conversion wrote, by the names that it gave them.
-fn weights(graph: &Graph, prefix: &str, depth: usize) -> Vec<init::Weights> {
+fn weights(graph: &Graph, prefix: &str, reflections: usize) -> Vec<init::Weights> {
     let read = |k: usize, what: &str| {
-        let id = graph.find(&format!("{prefix}/{k}/{what}")).unwrap();
-        graph.constant(id).unwrap().reals().unwrap()
+        let id = graph.find(&format!("{prefix}/{k}/{what}"))?;
+        graph.constant(id).unwrap().reals()
     };
-    (0..depth).map(|k| init::Weights { u: read(k, "u"), b: read(k, "b") }).collect()
+    (0..reflections).map(|k| init::Weights { u: read(k, "u").unwrap(), b: read(k, "b") }).collect()
 }
 
 /// y = |H(u) x + b| of one vector, layer by layer.
@@ -17,8 +17,8 @@ fn formula(layers: &[init::Weights], x: &[f64], outer_abs: bool) -> Vec<f64> {
     for (k, layer) in layers.iter().enumerate() {
         let norm: f64 = layer.u.iter().map(|u| u * u).sum();
         let dot: f64 = layer.u.iter().zip(&x).map(|(u, x)| u * x).sum();
-        let z = |i: usize| x[i] - 2.0 * dot / norm * layer.u[i] + layer.b[i];
-        let abs = outer_abs || k + 1 < layers.len();
+        let z = |i: usize| x[i] - 2.0 * dot / norm * layer.u[i] + layer.b.as_ref().map_or(0.0, |b| b[i]);
+        let abs = layer.b.is_some() && (outer_abs || k + 1 < layers.len());
         x = (0..x.len()).map(z).map(|z| if abs { z.abs() } else { z }).collect();
     }
     x
@@ -42,7 +42,11 @@ fn along(sizes: &[usize], axes: &Range<usize>, x: &[f64], f: impl Fn(&[f64]) -> 
 fn check(sizes: &[usize], axes: Range<usize>, kind: Kind, options: &Options) {
     let model = Model::of(&Spec { shape: shape(sizes), axes: axes.clone(), kind, dtype: DType::F64 });
     let converted = model.convert(options).unwrap();
-    let layers = weights(&converted.graph, &format!("hanc/{kind}.0"), options.depth);
+    let layers = weights(
+        &converted.graph,
+        &format!("hanc/{kind}.0"),
+        options.depth * options.rank.min(sizes[axes.clone()].iter().product()),
+    );
     let x = input(sizes);
     let data = x.to_f64().unwrap();
     let read: Vec<f64> = data.iter().map(|x| if options.keep_norm { 0.5 * x } else { *x }).collect();
@@ -76,6 +80,18 @@ fn stacks_compute_the_formula_along_every_axis() {
             check(sizes, axes.clone(), kind, &Options { depth, ..Options::default() });
         }
     }
+}
+
+#[test]
+fn layers_of_several_reflections_compute_the_formula() {
+    for (sizes, axes) in PLACES {
+        for (kind, rank) in [(Kind::Ffn, 2), (Kind::MixerToken, 2)] {
+            check(sizes, axes.clone(), kind, &Options { rank, ..Options::default() });
+        }
+    }
+    let options = Options { rank: 2, emit: Emit::Function, ..Options::default() };
+    let model = Model::of(&Spec { shape: shape(&[2, 3, 4]), axes: 2..3, kind: Kind::Ffn, dtype: DType::F64 });
+    assert_eq!(model.convert(&options).unwrap_err(), ConvertError::Function(2));
 }
 
 #[test]
