@@ -83,16 +83,9 @@ fn trainer(golden: &Golden, folder: &Path, batch: &[usize]) -> (Trainer, String)
     let mut graph = hanc::onnx::import(&file).unwrap();
     hanc::infer::infer(&mut graph).unwrap();
     let input = graph.value(graph.inputs()[0]).name.to_string();
-    let settings = Settings {
-        shapes: vec![(input.clone(), batch.to_vec())],
-        objective: Objective::labels(golden.kind),
-        orthogonality: None,
-        optimiser: Optimiser::of(golden.rule, golden.decay),
-        trained: Default::default(),
-        features: Vec::new(),
-        threads: 2,
-        isa: None,
-    };
+    let (shapes, objective) = (vec![(input.clone(), batch.to_vec())], Objective::labels(golden.kind));
+    let settings = Settings::new(shapes, objective, Optimiser::of(golden.rule, golden.decay));
+    let settings = Settings { threads: 2, ..settings };
     (Trainer::new(&graph, None, &settings).unwrap(), input)
 }
 

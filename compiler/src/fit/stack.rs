@@ -10,7 +10,6 @@ use crate::convert::emit::{Emit, Site, stack};
 use crate::convert::init::Weights;
 use crate::infer::infer;
 use crate::ir::{Dim, Graph};
-use crate::train::network::Trained;
 use crate::train::objective::{Comparison, Objective};
 use crate::train::optimiser::{Optimiser, Rule};
 use crate::train::{Settings, Trainer};
@@ -79,16 +78,10 @@ impl<'a> Bench<'a> {
 
     fn trainer(&self, start: &Start) -> Result<Trainer, String> {
         let graph = self.graph(start)?;
-        let settings = Settings {
-            shapes: vec![("x".into(), self.shape())],
-            objective: Objective::labels(Comparison::Squared),
-            orthogonality: None,
-            optimiser: Optimiser::of(Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decoupled: false }, 0.0),
-            trained: Trained::default(),
-            features: Vec::new(),
-            threads: self.threads,
-            isa: None,
-        };
+        let adam = Optimiser::of(Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decoupled: false }, 0.0);
+        let shapes = vec![("x".into(), self.shape())];
+        let settings = Settings::new(shapes, Objective::labels(Comparison::Squared), adam);
+        let settings = Settings { threads: self.threads, ..settings };
         Trainer::new(&graph, None, &settings).map_err(|error| error.to_string())
     }
 

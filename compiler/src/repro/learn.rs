@@ -9,7 +9,6 @@ use crate::infer::infer;
 use crate::ir::Graph;
 use crate::onnx;
 use crate::train::evaluate::{EvaluateError, Judge};
-use crate::train::network::Trained;
 use crate::train::objective::{Comparison, Objective};
 use crate::train::optimiser::{Optimiser, Rule};
 use crate::train::penalty::Orthogonality;
@@ -119,16 +118,12 @@ fn keep_best(best: &mut Option<(f64, Graph)>, model: &Graph, validation: &Sample
 fn settings(set: &Samples, batch: usize, course: &Course, choice: &Choice) -> Result<Settings, Failure> {
     let hidden = Glob::new("hidden.*.weight").and_then(|glob| GlobSetBuilder::new().add(glob).build());
     let parameters = hidden.map_err(|e| Failure::new("E811", "hidden.*.weight", e.to_string()))?;
+    let (shapes, optimiser) =
+        (vec![("input".to_owned(), vec![batch, set.inputs])], Optimiser::of(choice.rule, choice.decay));
+    let orthogonality = Orthogonality { weight: course.orthogonality, parameters };
     Ok(Settings {
-        shapes: vec![("input".to_owned(), vec![batch, set.inputs])],
-        objective: Objective::labels(Comparison::Squared),
-        orthogonality: (course.orthogonality > 0.0)
-            .then_some(Orthogonality { weight: course.orthogonality, parameters }),
-        optimiser: Optimiser::of(choice.rule, choice.decay),
-        trained: Trained::default(),
-        features: Vec::new(),
-        threads: 1,
-        isa: None,
+        orthogonality: (course.orthogonality > 0.0).then_some(orthogonality),
+        ..Settings::new(shapes, Objective::labels(Comparison::Squared), optimiser)
     })
 }
 

@@ -63,14 +63,10 @@ impl Learner {
         let (size, batches) = batches(recipe, &port);
         let objective = objective(&recipe.loss, &sets, lesson)?;
         let settings = Settings {
-            shapes: vec![(port.name.clone(), port.shape(size))],
-            objective,
-            orthogonality: None,
-            optimiser: optimiser(recipe, batches),
             trained: trained(recipe).map_err(|message| Failure::new("E811", "train.freeze", message))?,
             features: if objective.features != 0.0 { lesson.features.clone() } else { Vec::new() },
             threads: lesson.threads,
-            isa: None,
+            ..Settings::new(vec![(port.name.clone(), port.shape(size))], objective, optimiser(recipe, batches))
         };
         let trainer = Trainer::new(lesson.model, lesson.teacher, &settings).map_err(|e| Failure::at(name, &e))?;
         let loader = loader(&sets, recipe, size, batches, lesson.threads, 0)?;

@@ -23,16 +23,8 @@ fn model(text: &str) -> Graph {
 }
 
 fn settings(batch: usize) -> Settings {
-    Settings {
-        shapes: vec![("x".into(), vec![batch, 2])],
-        objective: Objective::labels(Comparison::Squared),
-        orthogonality: None,
-        optimiser: Optimiser::of(Rule::Sgd { momentum: 0.0, nesterov: false }, 0.0),
-        trained: Trained::default(),
-        features: Vec::new(),
-        threads: 1,
-        isa: None,
-    }
+    let sgd = Optimiser::of(Rule::Sgd { momentum: 0.0, nesterov: false }, 0.0);
+    Settings::new(vec![("x".into(), vec![batch, 2])], Objective::labels(Comparison::Squared), sgd)
 }
 
 const X: [f32; 8] = [0.3, 0.8, -0.4, 0.9, 1.2, -0.7, 0.6, 0.1];

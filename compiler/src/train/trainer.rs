@@ -33,6 +33,25 @@ pub struct Settings {
     pub threads: usize,
     /// On which instruction set; the widest unless given.
     pub isa: Option<Isa>,
+    /// Whether the session keeps the time of every kernel.
+    pub profile: bool,
+}
+
+impl Settings {
+    /// Everything is trained, on one thread, for nothing but the objective.
+    pub fn new(shapes: Vec<(String, Vec<usize>)>, objective: Objective, optimiser: Optimiser) -> Settings {
+        Settings {
+            shapes,
+            objective,
+            orthogonality: None,
+            optimiser,
+            trained: Trained::default(),
+            features: Vec::new(),
+            threads: 1,
+            isa: None,
+            profile: false,
+        }
+    }
 }
 
 /// Why a model cannot be trained, or a step failed.
@@ -304,6 +323,7 @@ fn session(graph: &Graph, mut kept: Vec<Kept>, settings: &Settings) -> Result<Se
     graph.set_outputs(outputs[..reported].to_vec());
     let lowered = lower_with(&graph, &kept)?;
     let model = Model::new(lowered.plan, lowered.weights)?;
-    let options = Options { isa: settings.isa, profile: false, ..Options::default() }.threads(settings.threads);
+    let options =
+        Options { isa: settings.isa, profile: settings.profile, ..Options::default() }.threads(settings.threads);
     Ok(Session::new(&model, options)?)
 }

@@ -7,7 +7,7 @@ use super::{Cpu, Frame, Job, Reuse, Site, Target};
 use crate::kernel::Fault;
 
 /// Elements below which a second thread does not pay.
-pub(super) const EACH: usize = 1 << 14;
+pub(super) const EACH: usize = 1 << 15;
 
 /// Stretches of elements that are computed by one thread each: as even as they come, and at least [`EACH`] long.
 pub(super) fn stretch(len: usize, threads: usize) -> usize {

@@ -1,7 +1,7 @@
 //! CPU bodies of matrix products.
 
 use super::activation::Activation;
-use super::gemm::{Dense, Epilogue, Operands, Outer, Panels, Place, Product, Strides, product};
+use super::gemm::{Dense, Epilogue, Operands, Outer, Panels, Place, Product, Strides, one_panel, product};
 use super::{Cpu, Frame, Job, Reuse, Site, Spec, Target};
 use crate::kernel::Fault;
 
@@ -212,6 +212,11 @@ fn outer(site: &Site<'_>, a: Matrix, b: Matrix) -> Result<Job, Fault> {
     Ok(job.scratch(scratch).flops(2 * count * m * n))
 }
 
+/// Numbers of a left matrix that all threads read in turn with little loss.
+const SHARED: usize = 1 << 16;
+/// Operations that are worth a task of their own.
+const WORTH: usize = 1 << 18;
+
 /// A product whose sizes are settled.
 struct Settled {
     isa: super::Isa,
@@ -242,7 +247,8 @@ impl Settled {
         let flops = self.flops();
         let job = Job::new(move |frame| {
             let scratch = frame.scratch();
-            self.each(frame, scratch, |_, multiply| multiply(&packed.matrix));
+            let packed = packed.matrix.as_slice();
+            self.each(frame, scratch, |_, p| product(&Product { packed, ..p }, frame.workers));
             Ok(())
         });
         Ok(job.absorbs(&[1]).scratch(bias + turned).flops(flops))
@@ -257,15 +263,36 @@ impl Settled {
         let job = Job::new(move |frame| {
             let scratch = frame.scratch();
             let (packed, rest) = (scratch.part(0, self.panels.len()), scratch.part(self.panels.len(), bias + turned));
-            self.each(frame, rest, |start, multiply| {
+            self.each(frame, rest, |start, p| {
+                if self.batch.a.len() <= SHARED {
+                    return self.by_panels(frame, start, packed, &p);
+                }
                 self.pack(frame, start, packed);
                 // SAFETY: nobody writes the packed matrix before the next product.
                 #[allow(unsafe_code)]
-                multiply(unsafe { packed.slice(0..packed.len) });
+                let packed = unsafe { packed.slice(0..packed.len) };
+                product(&Product { packed, ..p }, frame.workers);
             });
             Ok(())
         });
         Ok(job.scratch(scratch).flops(flops))
+    }
+
+    /// Each panel is packed and multiplied by one thread: one task does both, and the panel stays in its cache.
+    fn by_panels(&self, frame: &Frame<'_>, start: usize, packed: Target, p: &Product<'_, Dense>) {
+        let matrix = &frame.real(1)[start..start + self.batch.b.len()];
+        let (panels, strides) = (self.panels, self.batch.b.strides());
+        let task = |i: usize| {
+            // SAFETY: panels do not overlap, and each is packed and read by one task.
+            #[allow(unsafe_code)]
+            let packed = unsafe { packed.slice(panels.range(i)) };
+            panels.pack_panel(i, matrix, strides, self.alpha, packed);
+            one_panel(p, i, packed);
+        };
+        match self.flops() / self.batch.starts.len() < WORTH {
+            true => (0..panels.count()).for_each(task),
+            false => frame.workers.run(panels.count(), &task),
+        }
     }
 
     fn pack(&self, frame: &Frame<'_>, start: usize, packed: Target) {
@@ -282,8 +309,8 @@ impl Settled {
         }
     }
 
-    /// Calls `f` for every product, with where its right matrix begins and what multiplies it when it is packed.
-    fn each(&self, frame: &Frame<'_>, scratch: Target, f: impl Fn(usize, &dyn Fn(&[f32]))) {
+    /// Calls `f` for every product, with where its right matrix begins; that is yet to be packed.
+    fn each(&self, frame: &Frame<'_>, scratch: Target, f: impl Fn(usize, Product<'_, Dense>)) {
         let (bias_len, turned_len) = self.extra();
         let (bias, turned) = (scratch.part(0, bias_len), scratch.part(bias_len, turned_len));
         let bias = self.bias.map(|operand| -> &[f32] { fill(frame.real(operand), bias) });
@@ -292,13 +319,11 @@ impl Settled {
             let y = frame.target(0).part(i * m * n, m * n);
             let z = self.whole.map(|operand| frame.source(operand).skip(i * m * n));
             let a = self.left(&frame.real(0)[start_a..start_a + self.batch.a.len()], turned);
-            f(start_b, &|packed| {
-                let rows = Dense::new(a, m, self.panels.k, self.panels.k);
-                let epilogue = Epilogue { bias, z, activation: self.activation };
-                let (isa, panels) = (self.isa, self.panels);
-                let place = Place::rows(isa, n, n);
-                product(&Product { isa, rows, m, panels, packed, epilogue, y, place }, frame.workers);
-            });
+            let rows = Dense::new(a, m, self.panels.k, self.panels.k);
+            let epilogue = Epilogue { bias, z, activation: self.activation };
+            let (isa, panels) = (self.isa, self.panels);
+            let place = Place::rows(isa, n, n);
+            f(start_b, Product { isa, rows, m, panels, packed: &[], epilogue, y, place });
         }
     }
 

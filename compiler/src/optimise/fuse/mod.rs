@@ -10,9 +10,18 @@ mod activation;
 mod bottleneck;
 mod epilogue;
 mod linear;
+mod turned;
 
 /// What is fused, in the order in which it is looked for at a node.
-const RULES: &[Rule] = &[linear::product, linear::pointwise, linear::bias, epilogue::sum, epilogue::activation];
+const RULES: &[Rule] = &[
+    turned::right,
+    turned::result,
+    linear::product,
+    linear::pointwise,
+    linear::bias,
+    epilogue::sum,
+    epilogue::activation,
+];
 
 /// Fuses layers with what follows them.
 pub(super) fn run(graph: &mut Graph) -> Result<(), OptimiseError> {

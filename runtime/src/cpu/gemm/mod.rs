@@ -13,5 +13,5 @@ mod tile;
 
 pub(crate) use outer::{Operands, Outer};
 pub(crate) use panels::{Panels, Strides};
-pub(crate) use product::{Epilogue, Place, Product, part, product};
+pub(crate) use product::{Epilogue, Place, Product, one_panel, part, product};
 pub(crate) use tile::{Dense, Rows, Stacked};

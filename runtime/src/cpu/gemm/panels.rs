@@ -1,6 +1,7 @@
 //! The right matrix of a product, packed.
 
 use super::super::Isa;
+use super::super::simd::{Simd, Task};
 
 /// Vectors of a panel at most: with [`super::super::simd::Simd::ROWS`] rows they fill the registers.
 pub(crate) const WIDEST: usize = 3;
@@ -12,19 +13,19 @@ pub(crate) struct Strides {
     pub column: usize,
 }
 
-/// The shape of a packed matrix [k, n]: columns in vectors of `lanes`, vectors in panels.
+/// The shape of a packed matrix [k, n]: columns in vectors, vectors in panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Panels {
     pub k: usize,
     pub n: usize,
-    lanes: usize,
+    isa: Isa,
 }
 
 impl Panels {
     /// A matrix [k, n] for an instruction set; `None` where its packed size overflows.
     pub fn new(isa: Isa, k: usize, n: usize) -> Option<Panels> {
-        let panels = Panels { k, n, lanes: isa.lanes() };
-        n.checked_next_multiple_of(panels.lanes)?.checked_mul(k)?.checked_mul(size_of::<f32>())?;
+        let panels = Panels { k, n, isa };
+        n.checked_next_multiple_of(panels.isa.lanes())?.checked_mul(k)?.checked_mul(size_of::<f32>())?;
         Some(panels)
     }
 
@@ -35,11 +36,11 @@ impl Panels {
 
     /// Columns, the last vector filled up with zeros.
     pub fn columns(self) -> usize {
-        self.vectors() * self.lanes
+        self.vectors() * self.isa.lanes()
     }
 
     fn vectors(self) -> usize {
-        self.n.div_ceil(self.lanes)
+        self.n.div_ceil(self.isa.lanes())
     }
 
     /// The number of panels.
@@ -57,16 +58,22 @@ impl Panels {
     /// The columns of the matrix that panel `i` holds.
     pub fn columns_of(self, i: usize) -> std::ops::Range<usize> {
         let (first, vectors) = self.panel(i);
-        first * self.lanes..((first + vectors) * self.lanes).min(self.n)
+        first * self.isa.lanes()..((first + vectors) * self.isa.lanes()).min(self.n)
+    }
+
+    /// The matrix of the columns of panel `i` alone.
+    pub fn alone(self, i: usize) -> Panels {
+        Panels { n: self.columns_of(i).len(), ..self }
     }
 
     /// Packs panel `i` of a matrix with these strides, times `factor`, into its place in the packed matrix.
     pub fn pack_panel(self, i: usize, matrix: &[f32], strides: Strides, factor: f32, packed: &mut [f32]) {
         let (first, vectors) = self.panel(i);
-        let (start, width) = (first * self.lanes, vectors * self.lanes);
+        let (start, width) = (first * self.isa.lanes(), vectors * self.isa.lanes());
         let filled = self.n.saturating_sub(start).min(width);
         if strides.row == 1 && strides.column > 1 {
-            return turn(&matrix[start * strides.column..], strides.column, factor, (width, filled), packed);
+            let matrix = &matrix[start * strides.column..];
+            return self.isa.run(Turn { matrix, stride: strides.column, factor, width, filled, packed });
         }
         for (row, to) in packed.chunks_exact_mut(width).enumerate() {
             let from = row * strides.row + start * strides.column;
@@ -78,7 +85,7 @@ impl Panels {
     /// Where panel `i` lies in the packed matrix.
     pub fn range(self, i: usize) -> std::ops::Range<usize> {
         let (first, vectors) = self.panel(i);
-        first * self.lanes * self.k..(first + vectors) * self.lanes * self.k
+        first * self.isa.lanes() * self.k..(first + vectors) * self.isa.lanes() * self.k
     }
 
     /// Packs a matrix with these strides.
@@ -91,16 +98,44 @@ impl Panels {
     }
 }
 
-/// Packs a panel of a matrix whose columns lie one behind the other, `stride` apart: as many numbers of each at a time as a
-/// cache line holds.
-fn turn(matrix: &[f32], stride: usize, factor: f32, (width, filled): (usize, usize), packed: &mut [f32]) {
-    const LINE: usize = 16;
-    for (block, to) in packed.chunks_mut(LINE * width).enumerate() {
-        for column in 0..filled {
-            let from = &matrix[column * stride + block * LINE..];
-            to[column..].iter_mut().step_by(width).zip(from).for_each(|(to, from)| *to = from * factor);
+/// Packs a panel of a matrix whose columns lie one behind the other, `stride` apart.
+struct Turn<'a> {
+    matrix: &'a [f32],
+    stride: usize,
+    factor: f32,
+    /// Numbers of a packed row, and how many of them are columns of the matrix.
+    width: usize,
+    filled: usize,
+    packed: &'a mut [f32],
+}
+
+/// Sides of the squares that are turned at a time.
+const SIDE: usize = 8;
+
+impl Task for Turn<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Turn { matrix, stride, factor, width, filled, packed } = self;
+        for (block, to) in packed.chunks_mut(SIDE * width).enumerate() {
+            let whole = if to.len() == SIDE * width { filled / SIDE * SIDE } else { 0 };
+            for column in (0..whole).step_by(SIDE) {
+                let from = &matrix[column * stride + block * SIDE..][..(SIDE - 1) * stride + SIDE];
+                // SAFETY: eight rows of the operand were sliced; the block has eight rows of `width` numbers, of which eight
+                // from `column` on are columns.
+                #[allow(unsafe_code)]
+                unsafe {
+                    s.turn8(from.as_ptr(), stride, to.as_mut_ptr().add(column), width);
+                }
+            }
+            for column in whole..filled {
+                let from = &matrix[column * stride + block * SIDE..];
+                to[column..].iter_mut().step_by(width).zip(from).for_each(|(to, from)| *to = *from);
+            }
+            for row in to.chunks_exact_mut(width) {
+                row[..filled].iter_mut().for_each(|x| *x *= factor);
+                row[filled..].fill(0.0);
+            }
         }
-        to.chunks_exact_mut(width).for_each(|row| row[filled..].fill(0.0));
     }
 }
 
@@ -141,5 +176,13 @@ mod tests {
         assert_eq!(packed, [2.0, 4.0, 6.0, 0.0, 8.0, 10.0, 12.0, 0.0]);
         let transposed = [1.0, 4.0, 2.0, 5.0, 3.0, 6.0];
         assert_eq!(panels.pack(&transposed, Strides { row: 1, column: 2 }, 2.0), packed);
+        for (isa, (k, n)) in Isa::all().flat_map(|isa| [(8, 16), (19, 43), (64, 48), (7, 100)].map(|size| (isa, size)))
+        {
+            let panels = Panels::new(isa, k, n).unwrap();
+            let matrix: Vec<f32> = (0..k * n).map(|i| i as f32).collect();
+            let transposed: Vec<f32> = (0..n * k).map(|i| matrix[i % k * n + i / k]).collect();
+            let packed = panels.pack(&matrix, Strides { row: n, column: 1 }, 0.5);
+            assert_eq!(panels.pack(&transposed, Strides { row: 1, column: k }, 0.5), packed);
+        }
     }
 }

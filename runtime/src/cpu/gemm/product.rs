@@ -88,6 +88,27 @@ pub(crate) fn part<A: Rows>(p: &Product<'_, A>, rows: Range<usize>, panels: Rang
     part_activation(p, rows, panels);
 }
 
+/// Computes the columns of panel `i`, given packed alone.
+pub(crate) fn one_panel<A: Rows>(p: &Product<'_, A>, i: usize, packed: &[f32]) {
+    let (columns, lanes) = (p.panels.columns_of(i), p.isa.lanes());
+    let from = p.panels.panel(i).0;
+    let panels = p.panels.alone(i);
+    let at = from * p.place.vector;
+    let alone = Product {
+        panels,
+        packed,
+        y: p.y.part(at, p.y.len - at),
+        place: Place { columns: columns.len(), ..p.place },
+        epilogue: Epilogue {
+            bias: p.epilogue.bias.map(|bias| &bias[from * lanes..]),
+            z: p.epilogue.z.map(|z| z.skip(at)),
+            ..p.epilogue
+        },
+        ..*p
+    };
+    part(&alone, 0..p.m, 0..panels.count());
+}
+
 /// Rows and panels of a task. They depend on the shape alone.
 fn grain(m: usize, panels: Panels) -> (usize, usize) {
     let all = m.saturating_mul(panels.len());

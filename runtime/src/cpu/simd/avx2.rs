@@ -30,6 +30,37 @@ impl Avx2 {
     }
 }
 
+/// [`Simd::turn8`]
+///
+/// # Safety
+/// As of that; the processor has AVX.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+pub(super) unsafe fn turn8(p: *const f32, from: usize, q: *mut f32, to: usize) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        // Rows j and j + 4 of the operand in one vector: its halves, then pairs, then quadruples are interleaved.
+        let mut rows = [_mm256_setzero_ps(); 8];
+        for j in 0..4 {
+            for half in 0..2 {
+                let (low, high) = (p.add(j * from + 4 * half), p.add((j + 4) * from + 4 * half));
+                rows[j + 4 * half] =
+                    _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high));
+            }
+        }
+        for half in 0..2 {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|j| rows[4 * half + j]);
+            let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let (ef, gh) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            let at = |i: usize| q.add((4 * half + i) * to);
+            _mm256_storeu_ps(at(0), _mm256_shuffle_ps::<0x44>(ab, cd));
+            _mm256_storeu_ps(at(1), _mm256_shuffle_ps::<0xEE>(ab, cd));
+            _mm256_storeu_ps(at(2), _mm256_shuffle_ps::<0x44>(ef, gh));
+            _mm256_storeu_ps(at(3), _mm256_shuffle_ps::<0xEE>(ef, gh));
+        }
+    }
+}
+
 impl Simd for Avx2 {
     type F = __m256;
     type M = __m256;
@@ -55,6 +86,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn store_part(self, p: *mut f32, n: usize, x: __m256) {
         unsafe { _mm256_maskstore_ps(p, self.first(n), x) }
+    }
+    #[inline(always)]
+    unsafe fn turn8(self, p: *const f32, from: usize, q: *mut f32, to: usize) {
+        unsafe { turn8(p, from, q, to) }
     }
     #[inline(always)]
     unsafe fn stream(self, p: *mut f32, x: __m256) {

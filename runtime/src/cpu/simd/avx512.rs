@@ -52,6 +52,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(p, first(n), x) }
     }
     #[inline(always)]
+    unsafe fn turn8(self, p: *const f32, from: usize, q: *mut f32, to: usize) {
+        unsafe { super::avx2::turn8(p, from, q, to) }
+    }
+    #[inline(always)]
     unsafe fn stream(self, p: *mut f32, x: __m512) {
         unsafe { _mm512_stream_ps(p, x) }
     }

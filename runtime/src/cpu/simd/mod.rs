@@ -63,6 +63,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller vouches for it.
         unsafe { self.store(p, x) }
     }
+    /// Transposes a square of 8 by 8 numbers: number j of row i of the result is number i of row j of the operand.
+    ///
+    /// # Safety
+    /// Eight rows of eight numbers can be read, the rows `from` apart from `p` on, and written, the rows `to` apart from `q`
+    /// on; they do not overlap.
+    #[inline(always)]
+    unsafe fn turn8(self, p: *const f32, from: usize, q: *mut f32, to: usize) {
+        for i in 0..8 {
+            for j in 0..8 {
+                // SAFETY: the caller vouches for it.
+                unsafe { *q.add(i * to + j) = *p.add(j * from + i) };
+            }
+        }
+    }
     /// Waits until what was streamed is in memory.
     #[inline(always)]
     fn drain(self) {}
