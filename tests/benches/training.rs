@@ -1,6 +1,6 @@
 //! A step of training, in turns with PyTorch: time and peak memory, each engine in a process of its own.
 //!
-//!     cargo bench -p hanc-tests --bench training -- --python PYTHON [--threads N] [--turns N] [CASE…]
+//!     cargo bench -p hanc-tests --bench training -- --python PYTHON [--threads N] [CASE…]
 //!     cargo bench -p hanc-tests --bench training -- --profile [--threads N] [CASE…]
 //!
 //! PYTHON is one that has PyTorch (2.8 on the CPU for the figures in `docs/training.md`). Without it hanc is measured alone.
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hanc::bench::{Contest, Contestant, Figures, Runner, measure, serve};
+use hanc::bench::{Contestant, Figures, Runner, measure, serve};
 use hanc::ir::{Dim, Graph};
 use hanc::train::objective::{Comparison, Objective};
 use hanc::train::optimiser::{Optimiser, Rule};
@@ -96,7 +96,6 @@ const CASES: &[Case] = &[
 struct Request {
     python: Option<String>,
     threads: usize,
-    turns: usize,
     cases: Vec<String>,
     serve: Option<String>,
     profile: bool,
@@ -104,15 +103,13 @@ struct Request {
 
 impl Request {
     fn read() -> Request {
-        let mut request =
-            Request { python: None, threads: 2, turns: 9, cases: Vec::new(), serve: None, profile: false };
+        let mut request = Request { python: None, threads: 2, cases: Vec::new(), serve: None, profile: false };
         let mut given = std::env::args().skip(1);
         while let Some(word) = given.next() {
             let mut value = || given.next().unwrap_or_else(|| panic!("{word} needs a value"));
             match word.as_str() {
                 "--python" => request.python = Some(value()),
                 "--threads" => request.threads = value().parse().expect("a number of threads"),
-                "--turns" => request.turns = value().parse().expect("a number of turns"),
                 "--serve" => request.serve = Some(value()),
                 "--profile" => request.profile = true,
                 "--bench" => (),
@@ -145,16 +142,11 @@ fn main() {
         "", "hanc", "eager", "compiled", "memory", "eager", "compiled"
     );
     for case in request.chosen() {
-        match measure(contestants(case, &request), runs(&request)) {
+        match measure(contestants(case, &request), None) {
             Ok(figures) => println!("{}", row(case, &figures)),
             Err((engine, message)) => println!("{:<20} {engine}: {message}", case.name),
         }
     }
-}
-
-/// Five steps a turn.
-fn runs(request: &Request) -> Option<Contest> {
-    Some(Contest { runs: 5 * request.turns, turns: request.turns })
 }
 
 fn contestants(case: &Case, request: &Request) -> Vec<Contestant> {

@@ -15,11 +15,12 @@ pub(super) fn stretch(len: usize, threads: usize) -> usize {
     even.clamp(EACH, 4 * EACH)
 }
 
-/// Shares out `count` items of `each` elements among tasks of some length, and calls `f` with the items of each.
+/// Shares out `count` items of `each` elements evenly among tasks of some length, and calls `f` with the items of each.
 pub(super) fn shares(frame: &Frame<'_>, count: usize, each: usize, f: impl Fn(Range<usize>) + Sync) {
-    let share = EACH.div_ceil(each.max(1));
+    let tasks = count.div_ceil(EACH.div_ceil(each.max(1)));
+    let share = count.div_ceil(tasks.max(1)).next_multiple_of(if each == 1 { 64 } else { 1 });
     let part = |i: usize| f(i * share..count.min((i + 1) * share));
-    match count.div_ceil(share) {
+    match count.div_ceil(share.max(1)) {
         0 => (),
         1 => part(0),
         tasks => frame.workers.run(tasks, &part),

@@ -60,7 +60,7 @@ struct Backward {
 }
 
 /// Elements times layers that are worth a share of their own.
-const WORTH: usize = 1 << 14;
+const WORTH: usize = 1 << 16;
 /// Shares at most: each has sums of its own.
 const SHARES: usize = 16;
 
