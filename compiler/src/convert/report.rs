@@ -107,7 +107,7 @@ pub(super) fn report(
 ) -> Report {
     let pairs = || selected.chosen.iter().copied().zip(applied);
     let had = &found.han;
-    let new = pairs().map(|(block, applied)| stack(before, block, applied, options));
+    let new = pairs().map(|(block, applied)| stack(before, after, block, applied, options));
     let have: Vec<_> = had.iter().cloned().chain(new).collect();
     let (flat_before, flat_after) = (flat(before), flat(after));
     let refused =
@@ -142,9 +142,12 @@ fn flat(graph: &Graph) -> Cow<'_, Graph> {
     }
 }
 
-/// The layers that took a block's place, as a search would find them.
-fn stack(graph: &Graph, block: &Block, applied: &Applied, options: &Options) -> HanStack {
-    let (id, nodes) = (applied.prefix.clone(), applied.made.clone());
+/// The layers that took a block's place, as a search would find them: what they are scaled by is no part of them.
+fn stack(graph: &Graph, after: &Graph, block: &Block, applied: &Applied, options: &Options) -> HanStack {
+    let id = applied.prefix.clone();
+    let gain = after.find(&format!("{id}/gain"));
+    let scales = |node: &NodeId| gain.is_some() && after.get(*node).is_some_and(|node| node.inputs.contains(&gain));
+    let nodes = applied.made.iter().copied().filter(|node| !scales(node)).collect();
     HanStack {
         id,
         axis: axis(graph, block, options),
@@ -175,7 +178,7 @@ fn replaced(graph: &Graph, block: &Block, applied: &Applied, options: &Options) 
         weights: applied.prefix.clone(),
         parameters: Change {
             before: block.parameters,
-            after: (block.width as u64).saturating_mul(rank + 1).saturating_mul(layers),
+            after: (block.width as u64).saturating_mul((rank + 1).saturating_mul(layers) + u64::from(options.gain)),
         },
         macs: Change { before: count::bound(&block.macs), after: macs.saturating_mul(layers * rank) },
     }

@@ -60,6 +60,16 @@ fn constants_with_other_users_stay() {
 }
 
 #[test]
+fn gains_and_reflections_are_counted() {
+    let model = ffn(&[2, 3, 4], DType::F32);
+    let options = Options { gain: true, rank: 2, ..Options::default() };
+    let report = model.convert(&options).unwrap().report;
+    // Two layers of two vectors and a bias, and the gain.
+    assert_eq!(report.blocks[0].parameters.after, 2 * 3 * 4 + 4);
+    assert_eq!(report.parameters.after, 2 * 3 * 4 + 4);
+}
+
+#[test]
 fn a_changed_constant_is_seen() {
     let model = ffn(&[2, 3, 4], DType::F32);
     let mut other = model.graph.clone();
