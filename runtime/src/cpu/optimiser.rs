@@ -140,7 +140,7 @@ fn sgd(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     })))
 }
 
-/// P = keep P − first M / (√V / root + epsilon), the moments of g = scale G + added P.
+/// P = keep P − first M / (root √V + epsilon), the moments of g = scale G + added P.
 #[derive(Clone, Copy)]
 struct Adam {
     scale: f32,
@@ -159,7 +159,7 @@ impl Rule<3> for Adam {
         let g = s.mul_add(s.splat(self.added), p, s.mul(s.splat(self.scale), g));
         let m = s.mul_add(s.splat(self.beta1[0]), m, s.mul(s.splat(self.beta1[1]), g));
         let v = s.mul_add(s.splat(self.beta2[0]), v, s.mul(s.splat(self.beta2[1]), s.mul(g, g)));
-        let size = s.add(s.div(s.sqrt(v), s.splat(self.root)), s.splat(self.epsilon));
+        let size = s.mul_add(s.sqrt(v), s.splat(self.root), s.splat(self.epsilon));
         let p = s.sub(s.mul(s.splat(self.keep), p), s.div(s.mul(s.splat(self.first), m), size));
         [p, m, v]
     }
@@ -185,7 +185,7 @@ fn adam(site: &Site<'_>) -> Result<Option<Job>, Fault> {
             beta1: [beta1 as f32, (1.0 - beta1) as f32],
             beta2: [beta2 as f32, (1.0 - beta2) as f32],
             first: (rate / (1.0 - beta1.powf(t))) as f32,
-            root: (1.0 - beta2.powf(t)).sqrt() as f32,
+            root: (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32,
             epsilon,
         };
         step(frame, isa, rule);

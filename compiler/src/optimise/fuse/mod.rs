@@ -10,17 +10,18 @@ mod activation;
 mod bottleneck;
 mod epilogue;
 mod linear;
-mod turned;
+mod product;
 
 /// What is fused, in the order in which it is looked for at a node.
 const RULES: &[Rule] = &[
-    turned::right,
-    turned::result,
+    product::right,
+    product::result,
     linear::product,
     linear::pointwise,
     linear::bias,
     epilogue::sum,
     epilogue::activation,
+    product::bias,
 ];
 
 /// Fuses layers with what follows them.

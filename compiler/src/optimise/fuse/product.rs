@@ -1,7 +1,10 @@
-//! Products that read a matrix as it lies, in place of a transposed copy of it.
+//! Products whose operands are no constants: they read a matrix as it lies, in place of a transposed copy of it, and add a
+//! bias.
+
+use hanc_runtime::DType;
 
 use crate::ir::{Attr, Graph, NewNode, Node, NodeId, ValueId};
-use crate::optimise::rewrite::{pair, permutation, put, rank, sole, swap_last};
+use crate::optimise::rewrite::{pair, permutation, put, rank, shape, sole, swap_last};
 
 /// A product, and which of its operands it reads transposed.
 struct Product {
@@ -59,6 +62,24 @@ pub(super) fn result(graph: &mut Graph, id: NodeId) -> Option<()> {
     Some(())
 }
 
+/// A product of two matrices with a number for each column added to it.
+pub(super) fn bias(graph: &mut Graph, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let (y, [a, b]) = (node.output(0).filter(|_| node.is("Add"))?, pair(node)?);
+    let (h, c) =
+        if sole(graph, a).is_some_and(|(_, maker)| Product::of(graph, maker).is_some()) { (a, b) } else { (b, a) };
+    let product = Product::of(graph, sole(graph, h)?.1)?;
+    let columns = shape(graph, h)?.last()?;
+    let fits = rank(graph, h)? == 2 && shape(graph, c)?[..] == [columns.clone()] && shape(graph, h) == shape(graph, y);
+    if !fits || graph.value(y).dtype? != DType::F32 {
+        return None;
+    }
+    let flag = |i: usize| Attr::Int(i64::from(product.turned[i]));
+    let new = NewNode::new("Gemm", [product.operands[0], product.operands[1], c]).opset(13);
+    put(graph, y, new.attr("transA", flag(0)).attr("transB", flag(1)));
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use crate::optimise::testing::{after, ops};
@@ -80,6 +101,15 @@ mod tests {
         let node = graph.nodes().next().unwrap().1;
         assert_eq!(node.input(0), graph.find("g"));
         assert_eq!((node.int("transA"), node.int("transB")), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn a_bias_goes_into_a_product() {
+        let bias = "in %b: f32[4] in %c: f32[1, 4] %t = Transpose(%w) %p = MatMul(%x, %t) ";
+        assert_eq!(run(&format!("{bias} %y = Add(%b, %p) out %y")), "Gemm");
+        assert_eq!(run(&format!("{bias} %y = Add(%p, %c) out %y")), "FusedMatMul Add");
+        assert_eq!(run(&format!("{bias} %y = Add(%p, %b) out %p, %y")), "FusedMatMul Add");
+        assert_eq!(run("in %b: f32[2] in %m: f32[3, 2] %p = MatMul(%q, %m) %y = Add(%p, %b) out %y"), "MatMul Add");
     }
 
     #[test]
