@@ -187,6 +187,8 @@ fn named_constants(graph: &Graph) -> impl Iterator<Item = ((&str, &str), &Consta
     let initializers = graph.values().filter_map(|(id, v)| Some(((&*v.name, ""), graph.constant(id)?)));
     let tensors = graph.nodes().flat_map(move |(id, node)| {
         let attrs = node.attrs.iter().filter_map(|(name, attr)| match attr {
+            // A Constant node is another spelling of an initializer.
+            Attr::Tensor(constant) if node.is("Constant") && name == "value" => Some(("", &**constant)),
             Attr::Tensor(constant) => Some((name.as_str(), &**constant)),
             _ => None,
         });
