@@ -20,11 +20,13 @@ pub mod bisect;
 mod effort;
 mod measure;
 mod metric;
+mod report;
 mod tune;
 
 pub use effort::planned;
 pub use measure::Yardstick;
 pub use metric::{Goal, Metric};
+pub use report::{Candidate, GoalReport, Scores};
 
 /// What is searched, and how.
 pub struct Study<'a> {
@@ -52,29 +54,6 @@ pub struct Study<'a> {
     pub deadline: Instant,
     /// Threads.
     pub threads: usize,
-}
-
-/// A conversion that was tried.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Candidate {
-    /// Ids of the blocks that it replaces.
-    pub blocks: Vec<String>,
-    /// Trained elements that it has.
-    pub parameters: u64,
-    /// What the original has by the metric.
-    pub before: f64,
-    /// What it has by the metric.
-    pub after: f64,
-    /// What is lost, in percent.
-    pub drop: f64,
-    /// Whether that is allowed.
-    pub passed: bool,
-    /// Steps that it learned.
-    pub steps: u64,
-    /// Whether these are fewer than were planned, for want of time.
-    pub shortened: bool,
-    /// Seconds that all of it took.
-    pub seconds: f64,
 }
 
 /// What a search says on its way.
