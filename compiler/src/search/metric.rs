@@ -69,6 +69,9 @@ impl Metric {
     }
 }
 
+/// Most rounds that a candidate learns.
+const ROUNDS: usize = 3;
+
 /// What a conversion has to keep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Goal {
@@ -84,6 +87,17 @@ impl Goal {
         let number = text.trim();
         let number = number.strip_suffix('%').unwrap_or(number).trim();
         number.parse().ok().filter(|drop: &f64| drop.is_finite() && *drop >= 0.0)
+    }
+
+    /// Whether a candidate with these drops, round by round, may pass with another round. At first that is where twice
+    /// the allowed drop is not exceeded, then where a gain as large as the last one would do.
+    pub fn is_near(&self, drops: &[f64]) -> bool {
+        match *drops {
+            [.., last] if self.allows(last) => false,
+            [only] => only <= 2.0 * self.max_drop,
+            [.., earlier, last] => drops.len() < ROUNDS && self.allows(last - (earlier - last)),
+            [] => true,
+        }
     }
 
     /// Whether a loss is allowed. What is equal in decimals is.
@@ -116,6 +130,14 @@ mod tests {
     fn drops_are_percentages() {
         assert_eq!(["1%", "0.5 %", "2", " 0% "].map(Goal::parse_drop), [Some(1.0), Some(0.5), Some(2.0), Some(0.0)]);
         assert_eq!(["", "%", "-1%", "nan%", "inf", "1%%", "one"].map(Goal::parse_drop), [None; 7]);
+    }
+
+    #[test]
+    fn another_round_needs_hope() {
+        let goal = Goal { metric: Metric::Top1, max_drop: 1.0 };
+        assert!(goal.is_near(&[1.5]) && !goal.is_near(&[0.9]) && !goal.is_near(&[2.1]) && !goal.is_near(&[f64::INFINITY]));
+        assert!(goal.is_near(&[1.8, 1.3]) && !goal.is_near(&[1.8, 1.5]) && !goal.is_near(&[1.2, 1.3]));
+        assert!(!goal.is_near(&[2.0, 1.6, 1.2]));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! Blocks are ranked by what each costs for what it saves. A candidate replaces a beginning of the ranking, learns
 //! from the original on the samples of training, and is measured on held-out ones, beside the original. The search
 //! looks for the longest beginning that keeps the goal ([`bisect`]), on the assumption that whatever holds for one holds
-//! for all shorter ones. A candidate starts from what the largest one that passed has learned.
+//! for all shorter ones. A candidate starts from what the largest one that passed has learned, and one that fails narrowly
+//! learns for another round ([`Goal::is_near`]).
 
 use std::time::{Duration, Instant};
 
@@ -90,14 +91,13 @@ pub fn search(study: &Study<'_>, ranking: &[String], seen: &mut dyn FnMut(News<'
     let steps = study.steps(ranking)?;
     let mut outcome = Outcome { best: None, candidates: Vec::new(), out_of_time: false };
     bisect::largest(ranking.len(), &mut |count, left| {
-        let time = study.deadline.saturating_duration_since(Instant::now());
-        if time < LEAST {
+        if study.left() < LEAST {
             outcome.out_of_time = true;
             return Ok(None);
         }
         let from = outcome.best.as_ref().map(|best| &best.graph);
-        let attempt = Attempt { ids: &ranking[..count], from, steps, time: time / left };
-        let (converted, candidate) = study.attempt(&attempt, &judge, before, seen)?;
+        let attempt = Attempt { ids: &ranking[..count], from, steps, left };
+        let (converted, candidate) = study.rounds(&attempt, &judge, before, seen)?;
         seen(News::Tried(&candidate));
         let passed = candidate.passed;
         outcome.candidates.push(candidate);
@@ -110,15 +110,16 @@ pub fn search(study: &Study<'_>, ranking: &[String], seen: &mut dyn FnMut(News<'
 }
 
 /// What a candidate is made of.
+#[derive(Clone, Copy)]
 struct Attempt<'a> {
     /// The blocks that it replaces.
     ids: &'a [String],
     /// The graph whose weights it starts from.
     from: Option<&'a Graph>,
-    /// Steps that it is to learn.
+    /// Steps of a round.
     steps: u64,
-    /// How long these may take.
-    time: Duration,
+    /// How many candidates, this one included, have to share the time that is left.
+    left: u32,
 }
 
 impl Study<'_> {
@@ -151,7 +152,13 @@ impl Study<'_> {
         Ok(planned(self.epochs, per_epoch, macs, batch))
     }
 
-    fn attempt(
+    /// How much time is left.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Lets a candidate learn, for as many rounds as there is hope.
+    fn rounds(
         &self,
         attempt: &Attempt<'_>,
         judge: &Yardstick<'_>,
@@ -159,7 +166,30 @@ impl Study<'_> {
         seen: &mut dyn FnMut(News<'_>),
     ) -> Result<(Converted, Candidate), Failure> {
         let begun = Instant::now();
-        let tuned = self.tune(attempt, &mut |step, steps| seen(News::Step(step, steps)))?;
+        let (mut best, mut candidate) = self.round(attempt, judge, before, seen)?;
+        let mut drops = vec![candidate.drop];
+        while self.goal.is_near(&drops) && self.left() >= LEAST {
+            let attempt = Attempt { from: Some(&best.graph), ..*attempt };
+            let (converted, next) = self.round(&attempt, judge, before, seen)?;
+            drops.push(next.drop);
+            if next.drop < candidate.drop {
+                let (steps, shortened) = (candidate.steps + next.steps, candidate.shortened || next.shortened);
+                (best, candidate) = (converted, Candidate { steps, shortened, ..next });
+            }
+        }
+        let (rounds, seconds) = (drops.len(), begun.elapsed().as_secs_f64());
+        Ok((best, Candidate { rounds, seconds, ..candidate }))
+    }
+
+    fn round(
+        &self,
+        attempt: &Attempt<'_>,
+        judge: &Yardstick<'_>,
+        before: f64,
+        seen: &mut dyn FnMut(News<'_>),
+    ) -> Result<(Converted, Candidate), Failure> {
+        let time = self.left() / attempt.left;
+        let tuned = self.tune(attempt, time, &mut |step, steps| seen(News::Step(step, steps)))?;
         let (converted, learned) = (tuned.converted, tuned.learned);
         let after = match learned.diverged {
             true => f64::NAN,
@@ -173,9 +203,10 @@ impl Study<'_> {
             after,
             drop,
             passed: self.goal.allows(drop),
+            rounds: 1,
             steps: learned.steps,
             shortened: learned.shortened,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: 0.0,
         };
         Ok((converted, candidate))
     }

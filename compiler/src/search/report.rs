@@ -19,7 +19,9 @@ pub struct Candidate {
     pub drop: f64,
     /// Whether that is allowed.
     pub passed: bool,
-    /// Steps that it learned.
+    /// Rounds that it learned.
+    pub rounds: usize,
+    /// Steps of these, but for rounds that brought nothing.
     pub steps: u64,
     /// Whether these are fewer than were planned, for want of time.
     pub shortened: bool,

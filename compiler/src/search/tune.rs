@@ -44,8 +44,13 @@ impl Study<'_> {
         Ok((converted.map_err(|e| Failure::at(self.name, &e))?, options))
     }
 
-    /// Converts and trains a candidate; with fewer steps than it is to have, if these would take too long.
-    pub(super) fn tune(&self, attempt: &Attempt<'_>, seen: &mut dyn FnMut(u64, u64)) -> Result<Tuned, Failure> {
+    /// Converts and trains a candidate for a round; with fewer steps, if these would take longer than `time`.
+    pub(super) fn tune(
+        &self,
+        attempt: &Attempt<'_>,
+        time: Duration,
+        seen: &mut dyn FnMut(u64, u64),
+    ) -> Result<Tuned, Failure> {
         let (converted, options) = self.convert(attempt.ids)?;
         let mut start = converted.graph.clone();
         if let Some(from) = attempt.from {
@@ -60,7 +65,7 @@ impl Study<'_> {
             threads: self.threads,
         };
         let mut learner = Learner::on(&lesson, self.sets.clone())?;
-        let learned = learn(&mut learner, self.recipe, (attempt.steps, attempt.time), seen)?;
+        let learned = learn(&mut learner, self.recipe, (attempt.steps, time), seen)?;
         let graph = learner.model().clone();
         let converted = converted.with_weights(graph, self.graph, self.found, &options);
         Ok(Tuned { converted: converted.map_err(|e| Failure::at(self.name, &e))?, learned })

@@ -15,7 +15,7 @@ use crate::train::sets::{Port, Sets};
 
 /// Samples, and how a model may learn from them.
 pub(super) struct Calibration {
-    /// `finetune` where samples have labels, otherwise `distil`, with what --prepare says.
+    /// The recipe `recover` with what --prepare says.
     pub recipe: Recipe,
     pub port: Port,
     pub sets: Sets,
@@ -24,15 +24,11 @@ pub(super) struct Calibration {
 impl Calibration {
     /// Opens the samples.
     pub fn open(path: &str, prepare: &[String], model: &Loaded, ui: &Ui) -> Result<Calibration, Failure> {
-        let load = |name: &str| {
-            let recipe = recipe::load(name, prepare)?;
-            Ok(Recipe { data: Data { path: path.to_owned(), ..recipe.data }, ..recipe })
-        };
-        let recipe: Recipe = load("finetune")?;
+        let recipe = recipe::load("recover", prepare)?;
+        let recipe = Recipe { data: Data { path: path.to_owned(), ..recipe.data }, ..recipe };
         let port = Port::of(&model.graph).map_err(|e| Failure::at(&*model.name, &e))?;
         let sets = Sets::open(&recipe.data, ui.seed(), &port).map_err(|e| Failure::at(path, &e))?;
-        let labelled = sets.train.has_classes() || sets.train.target_width().is_some();
-        Ok(Calibration { recipe: if labelled { recipe } else { load("distil")? }, port, sets })
+        Ok(Calibration { recipe, port, sets })
     }
 
     fn samples(&self) -> Samples<'_> {

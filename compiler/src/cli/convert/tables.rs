@@ -26,7 +26,7 @@ pub(super) fn candidates(goal: &GoalReport) -> String {
     let blocks = goal.put_back.len() + goal.closest().filter(|best| best.passed).map_or(0, |best| best.blocks.len());
     let rows: Vec<_> = goal.candidates.iter().map(|candidate| row(candidate, blocks)).collect();
     let after = format!(">{}", goal.metric);
-    let head = ["tried", ">parameters", &after, ">lost", ">steps", ">seconds", ""];
+    let head = ["tried", ">parameters", &after, ">lost", ">rounds", ">steps", ">seconds", ""];
     let mut lines = vec![text::table(&head, &rows)];
     lines.extend(goal.kept.iter().map(|scores| scored(goal, scores, "held-out samples")));
     lines.extend(goal.test.iter().map(|scores| scored(goal, scores, "samples for the test")));
@@ -47,6 +47,7 @@ fn row(candidate: &Candidate, blocks: usize) -> Vec<String> {
         grouped(candidate.parameters),
         format!("{:.4}", candidate.after),
         format!("{:.2} %", candidate.drop),
+        candidate.rounds.to_string(),
         grouped(candidate.steps),
         format!("{:.1}", candidate.seconds),
         format!("{}{shortened}", if candidate.passed { "passed" } else { "too much" }),
