@@ -10,10 +10,7 @@ fn tries(open: usize) -> u32 {
 /// with the largest number that passed so far.
 ///
 /// The middle of what is open is tried, so that n numbers take ⌈log₂(n + 1)⌉ tries at most.
-pub fn largest<E>(
-    count: usize,
-    passes: &mut dyn FnMut(usize, u32) -> Result<Option<bool>, E>,
-) -> Result<usize, E> {
+pub fn largest<E>(count: usize, passes: &mut dyn FnMut(usize, u32) -> Result<Option<bool>, E>) -> Result<usize, E> {
     let (mut most, mut open) = (0, count);
     while open > 0 {
         let middle = most + open.div_ceil(2);

@@ -69,9 +69,8 @@ impl<'a> Yardstick<'a> {
 
     fn against_labels(&self, model: &Graph) -> Result<f64, EvaluateError> {
         let mut tally = Tally::default();
-        self.judge(model)?.each(self.split, self.transform, &mut |results, width, batch| {
-            tally.add(results, width, batch)
-        })?;
+        self.judge(model)?
+            .each(self.split, self.transform, &mut |results, width, batch| tally.add(results, width, batch))?;
         let name = self.metric.name();
         let missing = || EvaluateError::Results(format!("{name} says nothing about what the model makes"));
         tally.metrics().get(name).copied().ok_or_else(missing)

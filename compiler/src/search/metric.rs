@@ -135,7 +135,9 @@ mod tests {
     #[test]
     fn another_round_needs_hope() {
         let goal = Goal { metric: Metric::Top1, max_drop: 1.0 };
-        assert!(goal.is_near(&[1.5]) && !goal.is_near(&[0.9]) && !goal.is_near(&[2.1]) && !goal.is_near(&[f64::INFINITY]));
+        assert!(
+            goal.is_near(&[1.5]) && !goal.is_near(&[0.9]) && !goal.is_near(&[2.1]) && !goal.is_near(&[f64::INFINITY])
+        );
         assert!(goal.is_near(&[1.8, 1.3]) && !goal.is_near(&[1.8, 1.5]) && !goal.is_near(&[1.2, 1.3]));
         assert!(!goal.is_near(&[2.0, 1.6, 1.2]));
     }

@@ -125,7 +125,8 @@ struct Attempt<'a> {
 impl Study<'_> {
     /// What measures candidates.
     fn yardstick(&self) -> Result<Yardstick<'_>, Failure> {
-        let refuse = |message: String, help: &str| Err(Failure::new("E822", &*self.recipe.data.path, message).help(help));
+        let refuse =
+            |message: String, help: &str| Err(Failure::new("E822", &*self.recipe.data.path, message).help(help));
         let metric = self.goal.metric;
         let Some(split) = &self.sets.validation else {
             let help = "Set data.split, or data.validation to other samples, by --prepare.";

@@ -78,7 +78,12 @@ impl Judge {
 
     /// Hands out the first output for all samples of a split, in their order: a batch of results, how many numbers of it
     /// each sample has, and the samples.
-    pub fn each(&mut self, split: &Split, transform: &Arc<Transform>, seen: &mut Seen<'_>) -> Result<(), EvaluateError> {
+    pub fn each(
+        &mut self,
+        split: &Split,
+        transform: &Arc<Transform>,
+        seen: &mut Seen<'_>,
+    ) -> Result<(), EvaluateError> {
         let batch = self.batch.unwrap_or(BATCH);
         let options = LoaderOptions { batch, order: Order::Sequential, ..LoaderOptions::default() };
         let (mut loader, mut batch) = (Loader::new(split, transform, options)?, Batch::default());

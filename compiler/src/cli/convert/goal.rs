@@ -161,7 +161,11 @@ fn teller(metric: Metric, blocks: usize, ui: &Ui) -> impl FnMut(News<'_>) {
     let (mut last, mut tried) = (Instant::now(), 0);
     move |news| match news {
         News::Original(value, samples) => {
-            ui.note(format!("the original has {} {value:.4} on {} held-out samples", metric.name(), grouped(samples as u64)));
+            ui.note(format!(
+                "the original has {} {value:.4} on {} held-out samples",
+                metric.name(),
+                grouped(samples as u64)
+            ));
         }
         News::Step(step, steps) if last.elapsed() >= PAUSE => {
             last = Instant::now();
@@ -182,5 +186,7 @@ fn told(candidate: &Candidate, blocks: usize) -> String {
     let verdict = if candidate.passed { "passed" } else { "too much" };
     let count = candidate.blocks.len();
     let parameters = grouped(*parameters);
-    format!("{count} of {blocks} blocks, {parameters} parameters: {before:.4} → {after:.4}, {drop:.2} % lost, {verdict} ({seconds:.0} s)")
+    format!(
+        "{count} of {blocks} blocks, {parameters} parameters: {before:.4} → {after:.4}, {drop:.2} % lost, {verdict} ({seconds:.0} s)"
+    )
 }

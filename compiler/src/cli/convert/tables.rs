@@ -15,7 +15,8 @@ pub(super) fn fits(fits: &[FitLine]) -> String {
         [vec![text::name(&line.id, 32)], numbers.to_vec(), vec![grouped(line.saved)]].concat()
     };
     let rows: Vec<_> = fits.iter().take(ROWS).map(row).collect();
-    let head = ["fitted, the cheapest first", ">error", ">paper's start", ">effect on the results", ">parameters saved"];
+    let head =
+        ["fitted, the cheapest first", ">error", ">paper's start", ">effect on the results", ">parameters saved"];
     let rest = fits.len().saturating_sub(ROWS);
     let rest = if rest > 0 { format!("\n  and {rest} more") } else { String::new() };
     format!("{}{rest}", text::table(&head, &rows))
