@@ -23,7 +23,7 @@ pub struct Candidate {
     pub rounds: usize,
     /// Steps of these, but for rounds that brought nothing.
     pub steps: u64,
-    /// Whether these are fewer than were planned, for want of time.
+    /// Whether the clock had a say in their number: time was short.
     pub shortened: bool,
     /// Seconds that all of it took.
     pub seconds: f64,

@@ -10,9 +10,9 @@ use crate::train::recipe::{Length, Recipe};
 use crate::train::run::Position;
 use crate::train::{Learner, Lesson, Schedule, Task};
 
-/// Steps behind which it is known how long one takes.
-const TIMED: u64 = 12;
-/// The first of them, in which memory is laid out.
+/// Steps between two looks at the clock.
+const LOOK: u64 = 10;
+/// The first steps, in which memory is laid out, say nothing about how long one takes.
 const SETTLING: u64 = 2;
 /// The part of a run in which the learning rate rises at most: a tenth.
 const WARMUP: u64 = 10;
@@ -28,7 +28,7 @@ pub(super) struct Tuned {
 pub(super) struct Learned {
     /// Steps that were made.
     pub steps: u64,
-    /// Whether these are fewer than were asked for, for want of time.
+    /// Whether the clock had a say: fewer steps than were asked for seemed to fit into the time.
     pub shortened: bool,
     /// Whether it ended at a loss or gradient that is not finite.
     pub diverged: bool,
@@ -95,7 +95,7 @@ fn inherit(graph: &mut Graph, from: &Graph) {
     }
 }
 
-/// Lets a task make its steps, as many as fit into the time.
+/// Lets a task make its steps, as many as fit into the time; the schedule ends with the last of them.
 fn learn(
     task: &mut dyn Task,
     recipe: &Recipe,
@@ -103,28 +103,50 @@ fn learn(
     seen: &mut dyn FnMut(u64, u64),
 ) -> Result<Learned, Failure> {
     let per_epoch = task.steps_per_epoch();
-    let (mut learned, mut total, mut schedule) = (Learned::default(), steps, schedule(recipe, steps, per_epoch));
-    let (begun, mut settled) = (Instant::now(), Instant::now());
+    let (mut learned, mut pace) = (Learned::default(), Pace::new(time));
+    let (mut total, mut plan) = (steps, schedule(recipe, steps, per_epoch));
     while learned.steps < total {
         let at = Position::of(learned.steps, per_epoch);
-        match task.step(at, schedule.factor(at.step)) {
+        match task.step(at, plan.factor(at.step)) {
             Err(failure) if failure.code == "E813" => return Ok(Learned { diverged: true, ..learned }),
             step => step?,
         };
         learned.steps += 1;
         seen(learned.steps, total);
-        if learned.steps == SETTLING {
-            settled = Instant::now();
-        }
-        if learned.steps == TIMED {
-            let each = settled.elapsed().as_secs_f64() / (TIMED - SETTLING) as f64;
-            let left = time.saturating_sub(begun.elapsed()).as_secs_f64();
-            total = total.min(TIMED + (left / each) as u64);
-            learned.shortened = total < steps;
-            schedule = self::schedule(recipe, total, per_epoch);
+        let affordable = pace.affordable(learned.steps).unwrap_or(total).min(steps);
+        if affordable != total {
+            (total, plan) = (affordable, schedule(recipe, affordable, per_epoch));
+            learned.shortened = true;
         }
     }
     Ok(learned)
+}
+
+/// How fast steps are made, and how many the time allows.
+struct Pace {
+    begun: Instant,
+    settled: Instant,
+    time: Duration,
+}
+
+impl Pace {
+    fn new(time: Duration) -> Pace {
+        let now = Instant::now();
+        Pace { begun: now, settled: now, time }
+    }
+
+    /// Steps of the whole run that fit into the time, at the pace so far; none between two looks at the clock.
+    fn affordable(&mut self, done: u64) -> Option<u64> {
+        if done == SETTLING {
+            self.settled = Instant::now();
+        }
+        if done <= SETTLING || !done.is_multiple_of(LOOK) {
+            return None;
+        }
+        let each = self.settled.elapsed().as_secs_f64() / (done - SETTLING) as f64;
+        let left = self.time.saturating_sub(self.begun.elapsed()).as_secs_f64();
+        Some(done.saturating_add((left / each.max(f64::MIN_POSITIVE)) as u64))
+    }
 }
 
 /// The recipe's schedule with a warm-up that leaves most steps of a short run alone.
@@ -195,7 +217,7 @@ mod tests {
     #[test]
     fn a_run_without_time_ends_early_and_at_a_low_rate() {
         let (learned, rates) = run(99, Duration::from_millis(20), Duration::from_millis(500));
-        assert!(learned.shortened && learned.steps >= TIMED && learned.steps < 40, "{learned:?}");
+        assert!(learned.shortened && learned.steps >= LOOK && learned.steps < 40, "{learned:?}");
         assert_eq!(learned.steps as usize, rates.len());
         assert!(rates[rates.len() - 1] < 0.1, "{rates:?}");
     }
