@@ -92,6 +92,11 @@ impl GoalReport {
         }
     }
 
+    /// What the model's metadata say of it.
+    pub fn provenance(&self) -> String {
+        serde_json::json!({"metric": self.metric, "max_drop": self.max_drop, "kept": self.kept}).to_string()
+    }
+
     /// The candidate that came closest.
     pub fn closest(&self) -> Option<&Candidate> {
         self.candidates.iter().reduce(better)
@@ -100,4 +105,49 @@ impl GoalReport {
 
 fn better<'a>(best: &'a Candidate, next: &'a Candidate) -> &'a Candidate {
     if next.beats(best) { next } else { best }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::Metric;
+
+    fn candidate(blocks: &[&str], parameters: u64, drop: f64, passed: bool) -> Candidate {
+        Candidate {
+            blocks: blocks.iter().map(|id| id.to_string()).collect(),
+            parameters,
+            before: 0.9,
+            after: 0.9 - drop / 100.0,
+            drop,
+            passed,
+            rounds: 1,
+            steps: 10,
+            shortened: false,
+            seconds: 1.0,
+        }
+    }
+
+    fn report(candidates: Vec<Candidate>) -> GoalReport {
+        let ranking = ["a", "b", "c"].map(str::to_owned);
+        let outcome = Outcome { best: None, candidates, out_of_time: false };
+        GoalReport::new(&Goal { metric: Metric::Top1, max_drop: 1.0 }, &ranking, &outcome, 50)
+    }
+
+    #[test]
+    fn the_smallest_that_passed_is_kept() {
+        let all = [
+            candidate(&["a"], 30, 0.1, true),
+            candidate(&["a", "b"], 20, 0.9, true),
+            candidate(&["a", "b", "c"], 10, 1.5, false),
+        ];
+        let report = report(all.to_vec());
+        assert_eq!((report.put_back.clone(), report.drop), (vec!["c".to_owned()], Some(0.9)));
+        assert!(report.kept.is_some_and(|kept| kept.before == 0.9 && kept.samples == 50));
+    }
+
+    #[test]
+    fn the_least_lost_is_closest_where_nothing_passed() {
+        let report = report(vec![candidate(&["a", "b"], 20, 3.0, false), candidate(&["a"], 30, 2.0, false)]);
+        assert_eq!((report.closest().map(|best| best.drop), report.kept, report.put_back.len()), (Some(2.0), None, 3));
+    }
 }

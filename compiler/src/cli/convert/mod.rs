@@ -133,6 +133,7 @@ impl Convert {
         let all = convert::convert(&graph, &found, &origin, &options).map_err(|e| Failure::at(&*model.name, &e))?;
         let refused = all.report.refused.clone();
         let mut converted = best.unwrap_or(all);
+        converted.metadata.extend(goal.as_ref().map(|goal| ("hanc.goal".to_owned(), goal.provenance())));
         (converted.report.refused, converted.report.fits, converted.report.goal) = (refused, fits, goal);
         self.finish(&model, converted)
     }
