@@ -27,6 +27,7 @@ pub mod output;
 pub mod peer;
 pub mod repro;
 pub mod samples;
+pub mod search;
 pub mod specialise;
 pub mod tensors;
 pub mod train;

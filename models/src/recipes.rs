@@ -24,7 +24,7 @@ macro_rules! recipes {
 
 /// All recipes; the first is the default.
 static RECIPES: &[RecipeText] =
-    recipes!["finetune", "distil", "checkerboard", "sine", "regression", "mnist", "mixer", "mobilevit"];
+    recipes!["finetune", "distil", "recover", "checkerboard", "sine", "regression", "mnist", "mixer", "mobilevit"];
 
 /// All recipes; the first, `finetune`, is the default.
 pub fn recipes() -> &'static [RecipeText] {

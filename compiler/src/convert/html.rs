@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::report::{Change, Replaced, Report, size};
+use super::report::{Change, FitLine, Replaced, Report, size};
 use crate::output::grouped;
+use crate::search::Candidate;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
 table{border-collapse:collapse;width:100%;margin:1rem 0 2rem}th,td{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:left}\
@@ -23,6 +24,8 @@ impl Report {
         );
         page += &self.totals();
         page += &self.blocks_table();
+        page += &self.fits_table();
+        page += &self.goal_table();
         page += &self.refused_table();
         page += "</main></body></html>\n";
         page
@@ -45,7 +48,8 @@ impl Report {
         text += &row("Parameters", self.parameters, grouped);
         text += &row("Multiply-adds", self.macs, grouped);
         text += &row("Weights", self.bytes, size);
-        let _ = writeln!(text, "</table><p>Untouched weights differ by at most {}.</p>", self.max_abs_diff_untouched);
+        let which = if self.goal.is_some() { "All weights were trained; those that stay" } else { "Untouched weights" };
+        let _ = writeln!(text, "</table><p>{which} differ by at most {}.</p>", self.max_abs_diff_untouched);
         text
     }
 
@@ -56,6 +60,49 @@ impl Report {
              <th class=n>Multiply-adds</th><th class=n>after</th><th>New weights</th></tr>\n",
         );
         self.blocks.iter().for_each(|block| text += &block_row(block));
+        text + "</table>\n"
+    }
+
+    fn fits_table(&self) -> String {
+        if self.fits.is_empty() {
+            return String::new();
+        }
+        let mut text = String::from(
+            "<h2>Fitted, the cheapest first</h2><table><tr><th>Block</th><th class=n>Error</th><th class=n>Paper's start</th>\
+             <th class=n>Effect on the results</th><th class=n>Parameters saved</th></tr>\n",
+        );
+        for FitLine { id, error, paper, effect, saved } in &self.fits {
+            let _ = writeln!(
+                text,
+                "<tr><td><code>{}</code></td><td class=n>{error:.3}</td><td class=n>{paper:.3}</td>\
+                 <td class=n>{effect:.3}</td><td class=n>{}</td></tr>",
+                escaped(id),
+                grouped(*saved)
+            );
+        }
+        text + "</table>\n"
+    }
+
+    fn goal_table(&self) -> String {
+        let Some(goal) = &self.goal else { return String::new() };
+        let metric = goal.metric;
+        let mut text = format!(
+            "<h2>Tried: {metric} may lose {} %</h2><table><tr><th>Blocks</th><th class=n>Parameters</th><th class=n>{metric} before</th>\
+             <th class=n>after</th><th class=n>Lost</th><th class=n>Steps</th><th class=n>Seconds</th><th></th></tr>\n",
+            goal.max_drop
+        );
+        for candidate in &goal.candidates {
+            let Candidate { blocks, parameters, before, after, drop, steps, seconds, .. } = candidate;
+            let _ = writeln!(
+                text,
+                "<tr><td>{}</td><td class=n>{}</td><td class=n>{before:.4}</td><td class=n>{after:.4}</td>\
+                 <td class=n>{drop:.2} %</td><td class=n>{}</td><td class=n>{seconds:.1}</td><td>{}</td></tr>",
+                escaped(&blocks.join(", ")),
+                grouped(*parameters),
+                grouped(*steps),
+                if candidate.passed { "passed" } else { "too much" }
+            );
+        }
         text + "</table>\n"
     }
 

@@ -95,6 +95,8 @@ pub struct Converted {
     pub metadata: BTreeMap<String, String>,
     /// Lowest IR version that the model needs now; 0 where any does.
     pub ir_version: i64,
+    /// What took the place of each block of the report.
+    pub applied: Vec<Applied>,
 }
 
 /// Most layers a block.
@@ -161,6 +163,19 @@ impl Converted {
         let metadata = self.metadata.clone().into_iter().collect();
         Addition { metadata, ir_version: self.ir_version, ..Addition::default() }
     }
+
+    /// The same conversion of `before` with other weights: those of `graph`, which has the nodes of this one's.
+    pub fn with_weights(
+        self,
+        graph: Graph,
+        before: &Graph,
+        found: &Found,
+        options: &Options,
+    ) -> Result<Converted, ConvertError> {
+        let selected = select::select(before, found, &options.selection)?;
+        let report = report::report(before, &graph, found, &selected, &self.applied, options);
+        Ok(Converted { graph, report, ..self })
+    }
 }
 
 /// Replaces the blocks that the options select. `graph` is inferred; `found` is what a search found in it.
@@ -179,7 +194,7 @@ pub fn convert(graph: &Graph, found: &Found, origin: &Origin, options: &Options)
     let report = report::report(graph, &after, found, &selected, &applied, options);
     let metadata = metadata::metadata(&report, origin, options);
     let ir_version = if options.emit == Emit::Function { function::IR_VERSION } else { 0 };
-    Ok(Converted { graph: after, report, metadata, ir_version })
+    Ok(Converted { graph: after, report, metadata, ir_version, applied })
 }
 
 fn check(options: &Options) -> Result<(), ConvertError> {

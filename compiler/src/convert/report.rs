@@ -15,6 +15,7 @@ use crate::count;
 use crate::infer::infer;
 use crate::ir::inline::inline_all;
 use crate::ir::{Attr, Constant, Graph, Node, NodeId};
+use crate::search::GoalReport;
 
 /// A figure before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +60,17 @@ pub struct FitLine {
     pub error: f64,
     /// The same of the paper's start.
     pub paper: f64,
+    /// The same of the model's results, with this block alone replaced.
+    pub effect: f64,
+    /// Parameters that its replacement saves.
+    pub saved: u64,
+}
+
+impl FitLine {
+    /// What a saved parameter costs: blocks are ranked by it.
+    pub fn cost(&self) -> f64 {
+        self.effect / self.saved.max(1) as f64
+    }
 }
 
 /// A block that was asked for and stays.
@@ -91,9 +103,12 @@ pub struct Report {
     pub max_abs_diff_untouched: f64,
     /// More of what was replaced.
     pub blocks: Vec<Replaced>,
-    /// What was fitted, the best first.
+    /// What was fitted; blocks that cost least for what they save come first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fits: Vec<FitLine>,
+    /// How the goal was kept, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<GoalReport>,
 }
 
 /// Compares two graphs and notes what was replaced.
@@ -114,6 +129,7 @@ pub(super) fn report(
         |r: &select::Refused| Refused { id: r.id.clone(), reason: r.reason.to_string(), code: r.reason.code() };
     Report {
         fits: Vec::new(),
+        goal: None,
         output: None,
         replaced: selected.chosen.iter().map(|block| block.id.clone()).collect(),
         refused: selected.refused.iter().map(refused).collect(),
@@ -196,6 +212,8 @@ fn named_constants(graph: &Graph) -> impl Iterator<Item = ((&str, &str), &Consta
     let initializers = graph.values().filter_map(|(id, v)| Some(((&*v.name, ""), graph.constant(id)?)));
     let tensors = graph.nodes().flat_map(move |(id, node)| {
         let attrs = node.attrs.iter().filter_map(|(name, attr)| match attr {
+            // A Constant node is another spelling of an initializer.
+            Attr::Tensor(constant) if node.is("Constant") && name == "value" => Some(("", &**constant)),
             Attr::Tensor(constant) => Some((name.as_str(), &**constant)),
             _ => None,
         });
@@ -253,8 +271,9 @@ impl Report {
     }
 
     fn footer(&self) -> String {
+        let which = if self.goal.is_some() { "all were trained and those that stay" } else { "untouched weights" };
         let mut text = format!(
-            "weights {} → {}, untouched weights differ by {}\n",
+            "weights {} → {}, {which} differ by {}\n",
             size(self.bytes.before),
             size(self.bytes.after),
             self.max_abs_diff_untouched

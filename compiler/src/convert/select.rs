@@ -18,6 +18,8 @@ pub struct Selection {
     pub except: Vec<String>,
     /// Indices among the blocks of these kinds, in the order in which they were found.
     pub indices: Option<BTreeSet<usize>>,
+    /// Ids of the blocks that a program narrows the choice down to.
+    pub ids: Option<BTreeSet<String>>,
 }
 
 /// What was asked for cannot be understood.
@@ -204,8 +206,9 @@ impl<'a> Matcher<'a> {
     }
 
     fn matches(&self, graph: &Graph, index: usize, block: &Block) -> bool {
-        let Selection { only, indices, .. } = self.selection;
+        let Selection { only, indices, ids, .. } = self.selection;
         indices.as_ref().is_none_or(|all| all.contains(&index))
+            && ids.as_ref().is_none_or(|all| all.contains(&block.id))
             && (only.is_empty() || touches(&self.only, graph, block))
             && !touches(&self.except, graph, block)
     }

@@ -342,6 +342,17 @@ pub static CODES: &[Code] = &[
         example: "a changed node that holds a sparse tensor",
     },
     Code {
+        code: "E508",
+        title: "no replacement keeps the goal",
+        stage: "convert",
+        exit: exit::CHECK,
+        cause: "Every set of replacements that was tried lost more than --max-drop allows, on samples that were held out from training. \
+                Nothing was written. The original may have learned from the held-out samples, which makes the loss look larger than it is.",
+        help: "Allow more, or try more --epochs, a larger --depth, a longer --budget. Held-out samples that the original has not seen are given by \
+               `--prepare data.validation=DATA`.",
+        example: "hanc convert model.onnx --replace mlp-blocks --calibrate DATA --max-drop 0% -o light.onnx",
+    },
+    Code {
         code: "E601",
         title: "the models differ",
         stage: "verify",

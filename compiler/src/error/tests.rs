@@ -33,7 +33,7 @@ use crate::train::network::NetworkError;
 use crate::train::sets::SetsError;
 
 /// Codes that the command line gives out itself.
-const OWN: [&str; 8] = ["E101", "E102", "E106", "E107", "E209", "E601", "E607", "E608"];
+const OWN: [&str; 9] = ["E101", "E102", "E106", "E107", "E209", "E508", "E601", "E607", "E608"];
 
 fn s() -> String {
     "x".into()

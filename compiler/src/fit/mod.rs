@@ -19,6 +19,7 @@ use crate::train::evaluate::EvaluateError;
 use crate::train::sets::Port;
 
 mod closed;
+pub mod effect;
 mod stack;
 
 /// How much is done to fit a block.
@@ -82,18 +83,21 @@ pub(crate) struct Pairs {
     pub y: Vec<f32>,
 }
 
+/// Samples, how they are prepared, and the input that they go to.
+pub type Samples<'a> = (&'a Split, &'a Arc<Transform>, &'a Port);
+
 /// Fits a stack to each block.
 pub fn fit(
     graph: &Graph,
     blocks: &[&Block],
     options: &Options,
-    (split, transform, port): (&Split, &Arc<Transform>, &Port),
+    samples: Samples<'_>,
     effort: &Effort,
     seen: &mut dyn FnMut(&str, &Fitted),
 ) -> Result<BTreeMap<String, Fitted>, FitError> {
     let mut found = BTreeMap::new();
     for block in blocks {
-        let pairs = observe(graph, block, options, (split, transform, port), effort)?;
+        let pairs = observe(graph, block, options, samples, effort)?;
         let fitted = one(block, &pairs, options, effort)
             .map_err(|message| FitError::Block { block: block.id.clone(), message })?;
         seen(&block.id, &fitted);
@@ -107,7 +111,7 @@ fn observe(
     graph: &Graph,
     block: &Block,
     options: &Options,
-    (split, transform, port): (&Split, &Arc<Transform>, &Port),
+    (split, transform, port): Samples<'_>,
     effort: &Effort,
 ) -> Result<Pairs, FitError> {
     let (input, output) = ends(block, options);
@@ -121,8 +125,7 @@ fn observe(
     let loading = LoaderOptions { batch, order: Order::Shuffled, drop_last: true, ..LoaderOptions::default() };
     let (mut loader, mut samples) = (Loader::new(split, transform, loading)?, Batch::default());
     let mut pairs = Pairs { shape: Vec::new(), axes: input.axes.clone(), x: Vec::new(), y: Vec::new() };
-    let steps = effort.samples.div_ceil(batch).min(usize::try_from(loader.steps_per_epoch()).unwrap_or(usize::MAX));
-    for _ in 0..steps.max(1) {
+    for _ in 0..batches(effort, batch, &loader) {
         loader.next_into(&mut samples)?;
         let shape = port.shape(batch);
         let outputs = session.run(&[(&port.name, View::f32(&shape, &samples.x))]).map_err(EvaluateError::from)?;
@@ -135,6 +138,12 @@ fn observe(
         }
     }
     Ok(pairs)
+}
+
+/// Batches of samples that are looked at: no more than an epoch has.
+fn batches(effort: &Effort, batch: usize, loader: &Loader) -> usize {
+    let epoch = usize::try_from(loader.steps_per_epoch()).unwrap_or(usize::MAX);
+    effort.samples.div_ceil(batch.max(1)).min(epoch).max(1)
 }
 
 /// Fits a stack to one block.

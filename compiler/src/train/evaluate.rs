@@ -72,6 +72,18 @@ impl Judge {
     /// Metrics of all samples of a split.
     pub fn judge(&mut self, split: &Split, transform: &Arc<Transform>) -> Result<Metrics, EvaluateError> {
         let mut tally = Tally::default();
+        self.each(split, transform, &mut |results, width, batch| tally.add(results, width, batch))?;
+        Ok(tally.metrics())
+    }
+
+    /// Hands out the first output for all samples of a split, in their order: a batch of results, how many numbers of it
+    /// each sample has, and the samples.
+    pub fn each(
+        &mut self,
+        split: &Split,
+        transform: &Arc<Transform>,
+        seen: &mut Seen<'_>,
+    ) -> Result<(), EvaluateError> {
         let batch = self.batch.unwrap_or(BATCH);
         let options = LoaderOptions { batch, order: Order::Sequential, ..LoaderOptions::default() };
         let (mut loader, mut batch) = (Loader::new(split, transform, options)?, Batch::default());
@@ -83,11 +95,14 @@ impl Judge {
             }
             let shape = self.batch.unwrap_or(count);
             let (results, width) = self.results(&batch.x, shape)?;
-            tally.add(&results[..count * width], width, &batch)?;
+            seen(&results[..count * width], width, &batch)?;
         }
-        Ok(tally.metrics())
+        Ok(())
     }
 }
+
+/// Takes a batch of results, how many numbers each sample has, and the samples.
+pub type Seen<'a> = dyn FnMut(&[f32], usize, &Batch) -> Result<(), EvaluateError> + 'a;
 
 /// What is counted over batches.
 #[derive(Clone, Debug, Default, PartialEq)]

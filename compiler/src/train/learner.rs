@@ -54,12 +54,18 @@ pub struct Lesson<'a> {
 }
 
 impl Learner {
-    /// A model that is to learn.
+    /// A model that is to learn from the samples that the recipe names.
     pub fn new(lesson: &Lesson<'_>) -> Result<Learner, Failure> {
+        let recipe = lesson.recipe;
+        let port = Port::of(lesson.model).map_err(|e| Failure::at(lesson.name, &e))?;
+        let sets = Sets::open(&recipe.data, recipe.train.seed, &port);
+        Learner::on(lesson, sets.map_err(|e| Failure::at(&*recipe.data.path, &e))?)
+    }
+
+    /// A model that is to learn from these samples.
+    pub fn on(lesson: &Lesson<'_>, sets: Sets) -> Result<Learner, Failure> {
         let (name, recipe) = (lesson.name, lesson.recipe);
         let port = Port::of(lesson.model).map_err(|e| Failure::at(name, &e))?;
-        let sets =
-            Sets::open(&recipe.data, recipe.train.seed, &port).map_err(|e| Failure::at(&*recipe.data.path, &e))?;
         let (size, batches) = batches(recipe, &port);
         let objective = objective(&recipe.loss, &sets, lesson)?;
         let settings = Settings {
@@ -175,7 +181,7 @@ impl Task for Learner {
 }
 
 /// Samples of a batch and batches of a step. A model of a fixed batch gets as many of its batches as make the recipe's.
-fn batches(recipe: &Recipe, port: &Port) -> (usize, usize) {
+pub(crate) fn batches(recipe: &Recipe, port: &Port) -> (usize, usize) {
     let (batch, accumulate) = (recipe.train.batch.max(1), recipe.train.accumulate.max(1));
     match port.batch {
         Some(fixed) => (fixed, (batch * accumulate).div_ceil(fixed.max(1))),

@@ -8,6 +8,7 @@ use super::recipe::{self, Normalise};
 use crate::ir::{Graph, Shape};
 
 /// The samples of a run.
+#[derive(Clone)]
 pub struct Sets {
     /// What is trained on.
     pub train: Split,

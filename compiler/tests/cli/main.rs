@@ -8,6 +8,7 @@ mod calls;
 mod compiled;
 mod data;
 mod files;
+mod goal;
 mod measure;
 mod recipe;
 mod repro;

@@ -48,6 +48,14 @@ fn indices() {
 }
 
 #[test]
+fn ids_narrow_the_choice() {
+    let ids = |all: &[&str]| Some(all.iter().map(|id| id.to_string()).collect());
+    let narrowed = Selection { ids: ids(&["ffn.0", "linear.0"]), ..only(&["/blocks.3/*", "mixer-*"]) };
+    assert_eq!(chosen(&model(), narrowed), ["linear.0"]);
+    assert!(chosen(&model(), Selection { ids: ids(&[]), ..Selection::default() }).is_empty());
+}
+
+#[test]
 fn globs_match_ids_and_node_names() {
     assert_eq!(chosen(&model(), only(&["ffn.*"])), ["ffn.0"]);
     assert_eq!(chosen(&model(), only(&["/blocks.3/*", "mixer-*"])), ["mixer-token.0", "linear.0"]);

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use hanc_proto::SaveOptions;
 
+use self::calibrate::Calibration;
 use super::model::{self, Loaded};
 use super::{Outcome, ui::Ui};
 use crate::blocks::{self, Found};
-use crate::convert::report::FitLine;
 use crate::convert::{self, ConvertError, Converted, Emit, Init, Options, Origin, Selection, select};
 use crate::error::Failure;
-use crate::fit::{self, Effort, Fitted};
 use crate::ir::{Graph, NodeId};
 use crate::onnx;
-use crate::train::recipe::Data;
-use crate::train::sets::{Port, Sets};
+
+mod calibrate;
+mod goal;
+mod tables;
 
 /// Rewrites the chosen blocks into Han layers; everything else keeps its nodes, names and weights.
 #[derive(Debug, Args)]
@@ -52,15 +53,29 @@ pub(super) struct Convert {
     /// Keep the skip connection around a block
     #[arg(long)]
     keep_residual: bool,
-    /// What the layers start from
-    #[arg(long, value_name = "START", default_value = "paper")]
-    init: Start,
+    /// What the layers start from; paper by default, with --max-drop fit
+    #[arg(long, value_name = "START")]
+    init: Option<Start>,
     /// Samples that `--init fit` and `--max-drop` learn from; no labels are needed
     #[arg(long, value_name = "DATA")]
     calibrate: Option<String>,
-    /// How those samples are prepared, as in recipes: data.normalise=imagenet
+    /// How those samples are prepared and learned from, as in recipes: data.normalise=imagenet
     #[arg(long, value_name = "KEY=VALUE")]
     prepare: Vec<String>,
+    /// Keep as many replacements as lose no more than this on held-out samples of --calibrate, and put the others back;
+    /// all weights are trained, with the original as teacher
+    #[arg(long, value_name = "P%", requires = "calibrate", help_heading = "A goal")]
+    max_drop: Option<String>,
+    /// What must not drop: top1, top5, agreement (with the original's results, without labels), r2 in points; loss,
+    /// rmse as a part of the original's. By default top1 of classes, rmse of numbers, otherwise agreement
+    #[arg(long, value_name = "METRIC", requires = "max_drop", help_heading = "A goal")]
+    metric: Option<String>,
+    /// Epochs that each candidate is trained; 4 by default, fewer of what is large, more of what is small
+    #[arg(long, value_name = "N", requires = "max_drop", help_heading = "A goal")]
+    epochs: Option<f64>,
+    /// Seconds, or a time with its unit, in which the search ends with what it has
+    #[arg(long, value_name = "TIME", default_value = "12 min", help_heading = "A goal")]
+    budget: String,
     /// A factor for each channel behind the layers of a block
     #[arg(long)]
     gain: bool,
@@ -99,19 +114,37 @@ enum Form {
 impl Convert {
     pub fn run(&self, ui: &Ui) -> Result<Outcome, Failure> {
         self.check()?;
+        let wanted = self.wanted()?;
         let mut options = self.options(ui)?;
         let model = model::load(&self.model, ui)?;
         let origin = origin(&model)?;
         let (graph, found) = opened(&model, &options)?;
-        let fits = match &self.calibrate {
-            Some(data) => self.fit(&model, (&graph, &found), data, &mut options, ui)?,
-            None => Vec::new(),
-        };
-        let converted = convert::convert(&graph, &found, &origin, &options);
-        let mut converted = converted.map_err(|e| Failure::at(&*model.name, &e))?;
-        converted.report.fits = fits;
+        let open = |data: &String| Calibration::open(data, &self.prepare, &model, ui);
+        let calibration = self.calibrate.as_ref().map(open).transpose()?;
+        let (mut fits, mut goal, mut best) = (Vec::new(), None, None);
+        if let Some(calibration) = &calibration {
+            fits = self.fit(&model, (&graph, &found), calibration, &mut options, ui)?;
+        }
+        if let (Some(wanted), Some(calibration), false) = (&wanted, &calibration, fits.is_empty()) {
+            let (kept, report) =
+                self.search(&model, (&graph, &found, &origin), calibration, (&options, &fits), wanted, ui)?;
+            if kept.is_none() {
+                return Ok(goal::missed(&model, &report, &fits));
+            }
+            (best, goal) = (kept, Some(report));
+        }
+        let all = convert::convert(&graph, &found, &origin, &options).map_err(|e| Failure::at(&*model.name, &e))?;
+        let refused = all.report.refused.clone();
+        let mut converted = best.unwrap_or(all);
+        converted.metadata.extend(goal.as_ref().map(|goal| ("hanc.goal".to_owned(), goal.provenance())));
+        (converted.report.refused, converted.report.fits, converted.report.goal) = (refused, fits, goal);
+        self.finish(&model, converted)
+    }
+
+    /// Writes what was made.
+    fn finish(&self, model: &Loaded, mut converted: Converted) -> Result<Outcome, Failure> {
         if let Some(output) = self.output.as_ref().filter(|_| !self.dry_run) {
-            save(&model, &converted, output)?;
+            save(model, &converted, output)?;
             converted.report.output = Some(output.display().to_string());
         }
         self.write_report(&converted)?;
@@ -137,7 +170,7 @@ impl Convert {
         let indices = self.blocks.as_deref().map(select::parse_indices).transpose().map_err(usage)?;
         let kinds = select::parse_kinds(&self.replace).map_err(usage)?;
         Ok(Options {
-            selection: Selection { kinds, only: self.only.clone(), except: self.except.clone(), indices },
+            selection: Selection { kinds, only: self.only.clone(), except: self.except.clone(), indices, ids: None },
             depth: self.depth,
             rank: self.rank,
             keep_norm: self.keep_norm,
@@ -155,45 +188,19 @@ impl Convert {
     }
 
     fn start(&self) -> Result<Init, Failure> {
-        match (self.init, &self.calibrate) {
+        let usage = |what: &str, message: &str, help: &str| Err(Failure::new("E101", what, message).help(help));
+        let goal = self.max_drop.is_some();
+        match (self.init.unwrap_or(if goal { Start::Fit } else { Start::Paper }), &self.calibrate) {
             (Start::Paper, None) => Ok(Init::Paper),
             (Start::Identity, None) => Ok(Init::Identity),
             (Start::Fit, Some(_)) => Ok(Init::Fit),
-            (Start::Fit, None) => Err(Failure::new("E101", "--init fit", "there are no samples to learn from")
-                .help("Give --calibrate DATA: a file, a folder, or synth:shapes to try.")),
-            (_, Some(_)) => {
-                Err(Failure::new("E101", "--calibrate", "only --init fit learns from samples").help("Add --init fit."))
+            (Start::Fit, None) => {
+                let help = "Give --calibrate DATA: a file, a folder, or synth:shapes to try.";
+                usage("--init fit", "there are no samples to learn from", help)
             }
+            (_, Some(_)) if goal => usage("--max-drop", "blocks are ranked by what is fitted", "Take --init fit."),
+            (_, Some(_)) => usage("--calibrate", "only --init fit learns from samples", "Add --init fit."),
         }
-    }
-
-    /// Fits what the selected blocks start from.
-    fn fit(
-        &self,
-        model: &Loaded,
-        (graph, found): (&Graph, &Found),
-        data: &str,
-        options: &mut Options,
-        ui: &Ui,
-    ) -> Result<Vec<FitLine>, Failure> {
-        let selected = select::select(graph, found, &options.selection).map_err(ConvertError::from);
-        let selected = selected.map_err(|e| Failure::at(&*model.name, &e))?;
-        let recipe = super::recipe::load("finetune", &self.prepare)?;
-        let data = Data { path: data.to_owned(), ..recipe.data };
-        let port = Port::of(&model.graph).map_err(|e| Failure::at(&*model.name, &e))?;
-        let sets = Sets::open(&data, ui.seed(), &port).map_err(|e| Failure::at(&*data.path, &e))?;
-        let effort = Effort { threads: ui.threads, ..Effort::default() };
-        let mut seen = |id: &str, fitted: &Fitted| {
-            ui.note(format!("{id}: fitted to an error of {:.3} (the paper's start {:.3})", fitted.error, fitted.paper));
-        };
-        let samples = (&sets.train, &sets.plain, &port);
-        let fitted = fit::fit(graph, &selected.chosen, options, samples, &effort, &mut seen);
-        let fitted = fitted.map_err(|e| Failure::at(&*model.name, &e))?;
-        let line = |(id, f): (&String, &Fitted)| FitLine { id: id.clone(), error: f.error, paper: f.paper };
-        let mut lines: Vec<FitLine> = fitted.iter().map(line).collect();
-        lines.sort_by(|a, b| a.error.total_cmp(&b.error));
-        options.fitted = fitted.into_iter().map(|(id, fitted)| (id, fitted.start)).collect();
-        Ok(lines)
     }
 
     fn write_report(&self, converted: &Converted) -> Result<(), Failure> {
@@ -208,7 +215,13 @@ impl Convert {
 
     fn text(&self, converted: &Converted) -> String {
         let text = converted.report.text();
-        let text = super::text::clean(text.trim_end()).into_owned();
+        let mut text = super::text::clean(text.trim_end()).into_owned();
+        if !converted.report.fits.is_empty() {
+            text += &format!("\n{}", tables::fits(&converted.report.fits));
+        }
+        if let Some(goal) = &converted.report.goal {
+            text += &format!("\n{}", tables::candidates(goal));
+        }
         match &converted.report.output {
             Some(output) => format!("{text}\nwrote {output}"),
             None => format!("{text}\nnothing was written"),
