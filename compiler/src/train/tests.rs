@@ -2,7 +2,6 @@
 
 use hanc_runtime::View;
 
-use super::network::Trained;
 use super::objective::{Comparison, Objective};
 use super::optimiser::{Optimiser, Rule};
 use super::penalty::Orthogonality;
