@@ -34,6 +34,15 @@ pub enum RunError {
         /// Bytes that are allowed.
         limit: usize,
     },
+    /// The device cannot run some calls of the plan; nothing was run.
+    NoBody {
+        /// The device.
+        device: &'static str,
+        /// Place, kernel and operands of each.
+        calls: Vec<String>,
+    },
+    /// The device fails.
+    Device(String),
     /// A kernel cannot compute this.
     Kernel {
         /// Where in the model.
@@ -48,6 +57,14 @@ pub enum RunError {
 }
 
 impl std::error::Error for RunError {}
+
+impl RunError {
+    /// Of a device that fails.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn device(error: crate::cuda::DeviceError) -> RunError {
+        RunError::Device(error.0)
+    }
+}
 
 impl From<PlanError> for RunError {
     fn from(error: PlanError) -> RunError {
@@ -66,6 +83,13 @@ impl fmt::Display for RunError {
             RunError::Memory { place, needed, limit } => {
                 write!(f, "{place}: {needed} bytes of tensors are needed, the limit is {limit}")
             }
+            RunError::NoBody { device, calls } => {
+                let more = if calls.len() > 8 { format!("; and {} more", calls.len() - 8) } else { String::new() };
+                let listed: Vec<_> = calls.iter().take(8).map(String::as_str).collect();
+                let count = if calls.len() == 1 { "one call".into() } else { format!("{} calls", calls.len()) };
+                write!(f, "the {device} device cannot run {count} of the model: {}{more}", listed.join("; "))
+            }
+            RunError::Device(message) => write!(f, "the device fails: {message}"),
             RunError::Kernel { place, kernel, message, operands } => {
                 write!(f, "{place} ({kernel}): {message}; operands {operands}")
             }

@@ -27,29 +27,33 @@
 pub mod activation;
 mod check;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod device;
 pub mod dtype;
 mod error;
 pub mod file;
+mod inputs;
 pub mod kernel;
 mod kernels;
+mod layout;
 mod model;
 mod narrow;
 pub mod plan;
 mod real;
 pub mod reference;
-mod session;
 mod sizes;
 mod states;
 pub mod tensor;
 mod view;
 
 pub use check::PlanError;
+pub use device::{Device, Options, Session, Timing};
 pub use dtype::DType;
 pub use error::RunError;
 pub use file::{Limits, OpenError, SaveError};
 pub use kernel::Kernel;
 pub use model::{Metadata, Model};
 pub use plan::Plan;
-pub use session::{Options, Session, Timing};
 pub use tensor::Tensor;
 pub use view::{Output, Outputs, View};

@@ -121,6 +121,13 @@ impl Plan {
     }
 }
 
+impl Step {
+    /// Every operand and result that is there.
+    pub fn slots(&self) -> impl Iterator<Item = usize> {
+        self.inputs.iter().chain(&self.outputs).flatten().copied()
+    }
+}
+
 impl Params {
     /// No parameters.
     pub fn new() -> Params {

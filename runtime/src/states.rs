@@ -3,8 +3,8 @@
 use crate::PlanError;
 use crate::cpu::Memory;
 use crate::cpu::arena::{ALIGN, Arena};
-use crate::cpu::bind::width;
 use crate::error::RunError;
+use crate::layout::width;
 use crate::model::Model;
 use crate::plan::{Plan, Role, Slot};
 use crate::view::{Output, View};

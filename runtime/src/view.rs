@@ -1,9 +1,9 @@
 //! Tensors that are borrowed: inputs as programs hand them in, outputs as they get them.
 
 use crate::cpu::Memory;
+use crate::device::Session;
 use crate::dtype::DType;
 use crate::reference::decode;
-use crate::session::Session;
 use crate::tensor::{Tensor, elements};
 
 /// A dense row-major tensor that somebody else owns.

@@ -10,6 +10,7 @@ use hanc_runtime::cpu::Isa;
 use hanc_runtime::{Model, Options, Session, Tensor, View};
 use serde_json::{Value, json};
 
+use super::device::DeviceArgs;
 use super::inputs::{self, Takes};
 use super::{Outcome, compiled, model, text, ui::Ui};
 use crate::bench::{Contest, Contestant, Figures, Roof, Runner, measure, roof, serve};
@@ -45,6 +46,8 @@ pub(super) struct Bench {
     /// List the kernels with their time, bytes, and share of the machine's peak and bandwidth
     #[arg(long)]
     profile: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Serve one engine to another process
     #[arg(long, hide = true, value_name = "ENGINE")]
     serve: Option<String>,
@@ -132,10 +135,11 @@ impl Bench {
         ui: &Ui,
     ) -> Result<Vec<Figures>, Failure> {
         let program = std::env::current_exe().map_err(|e| Failure::new("E104", "hanc", e.to_string()))?;
+        let device = DeviceArgs::text(&self.device.open(ui)?, &self.device);
         let command = |engine: &str, model: &Path| {
             let mut command = Command::new(&program);
             command.arg("bench").arg(model).args(["--serve", engine, "--input"]).arg(inputs);
-            command.args(["--threads", &ui.threads.to_string()]);
+            command.args(["--threads", &ui.threads.to_string(), "--device", &device]);
             command.args(self.ort_lib.iter().flat_map(|path| [Path::new("--ort-lib"), path]));
             Contestant { engine: engine.to_owned(), command }
         };
@@ -154,7 +158,9 @@ impl Bench {
         let read = || crate::tensors::read(Path::new(arrays), crate::tensors::LIMIT).map_err(|e| e.to_string());
         if engine == "hanc" {
             let model = Model::open(Path::new(&self.model)).map_err(|e| e.to_string())?;
-            let session = Session::new(&model, Options::default().threads(ui.threads)).map_err(|e| e.to_string())?;
+            let device = self.device.open(ui).map_err(|failure| failure.message)?;
+            let options = Options::default().threads(ui.threads).device(device);
+            let session = Session::new(&model, options).map_err(|e| e.to_string())?;
             return Ok(Box::new(Here { session, inputs: read()? }));
         }
         let engine = Engine::parse(engine).ok_or("there is no such engine")?;
@@ -164,6 +170,8 @@ impl Bench {
 
     fn profile(&self, subject: &Subject, ui: &Ui) -> Result<Profile, Failure> {
         let options = Options { profile: true, ..Options::default() }.threads(ui.threads);
+        let device = self.device.open(ui)?;
+        let options = options.device(device.clone());
         let session = Session::new(&subject.model, options);
         let mut session = session.map_err(|e| Failure::new("E101", "HANC_ISA", e.to_string()))?;
         let mut run = || session.compute(&subject.inputs).map(drop).map_err(|e| Failure::at(&*self.model, &e));
@@ -173,7 +181,11 @@ impl Bench {
         while start.elapsed() < Duration::from_millis(500) {
             session.compute(&subject.inputs).map_err(|e| Failure::at(&*self.model, &e))?;
         }
-        Ok(Profile::new(&session, roof(session.isa(), session.threads())))
+        let roof = match session.isa() {
+            Some(isa) => roof(isa, session.threads()),
+            None => Roof { flops: f64::INFINITY, bandwidth: device.bandwidth().unwrap_or(f64::INFINITY) },
+        };
+        Ok(Profile::new(&session, roof))
     }
 
     fn outcome(&self, figures: &[Figures], profile: Option<Profile>, ui: &Ui) -> Outcome {

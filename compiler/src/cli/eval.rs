@@ -1,8 +1,10 @@
 //! `hanc eval`
 
 use clap::Args;
+use hanc_runtime::Options;
 use serde_json::json;
 
+use super::device::DeviceArgs;
 use super::{Outcome, model, text, ui::Ui};
 use crate::error::Failure;
 use crate::train::evaluate::{EvaluateError, Judge};
@@ -26,6 +28,8 @@ pub(super) struct Eval {
     /// The recipe whose [data] the samples are prepared by
     #[arg(long, value_name = "RECIPE", default_value = "finetune")]
     recipe: String,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl Eval {
@@ -37,7 +41,8 @@ impl Eval {
         let sets = Sets::open(&data, ui.seed(), &port).map_err(|e| Failure::at(&*self.data, &e))?;
         let (name, split) = self.split(&sets)?;
         let fail = |error: EvaluateError| Failure::at(&*self.model, &error);
-        let mut judge = Judge::new(&model.graph, &port.sample, port.batch, ui.threads).map_err(fail)?;
+        let options = Options::default().threads(ui.threads).device(self.device.open(ui)?);
+        let mut judge = Judge::new(&model.graph, &port.sample, port.batch, options).map_err(fail)?;
         let metrics = judge.judge(split, &sets.plain).map_err(fail)?;
         if metrics.is_empty() {
             return Err(Failure::new("E822", &*self.data, "the samples have no labels to compare with"));

@@ -20,6 +20,7 @@ mod completions;
 mod convert;
 mod data;
 
+mod device;
 mod eval;
 mod explain;
 mod inputs;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use hanc_runtime::{Model, Options, Session, reference};
 use serde_json::json;
 
+use super::device::DeviceArgs;
 use super::inputs::{self, Takes};
 use super::{Outcome, compiled, model, text, ui::Ui};
 use crate::compile;
@@ -27,6 +28,8 @@ pub(super) struct Run {
     /// Working precision
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     precision: Digits,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -70,9 +73,10 @@ impl Run {
         }
     }
 
-    /// Runs a compiled model on the CPU.
+    /// Runs a compiled model on the device that is asked for.
     fn compute(&self, model: &Model, inputs: &Named, ui: &Ui) -> Result<Named, Failure> {
-        let session = Session::new(model, Options::default().threads(ui.threads));
+        let options = Options::default().threads(ui.threads).device(self.device.open(ui)?);
+        let session = Session::new(model, options);
         let mut session = session.map_err(|e| Failure::new("E101", "HANC_ISA", e.to_string()))?;
         session.compute(inputs).map_err(|e| Failure::at(&*self.model, &e))
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hanc_proto::SaveOptions;
+use hanc_runtime::Device;
 
+use super::device::DeviceArgs;
 use super::model::{self, Loaded};
 use super::{Outcome, recipe, text, ui::Ui};
 use crate::blocks;
@@ -41,9 +43,8 @@ pub(super) struct Train {
     /// Folder for checkpoints, metrics and plots; runs/NAME-TIME by default
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Where it computes: auto, cpu
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = ["auto", "cpu"])]
-    device: String,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl Train {
@@ -60,9 +61,10 @@ impl Train {
             features,
             recipe: &recipe,
             threads: ui.threads,
+            device: self.device.open(ui)?,
         };
         let mut learner = Learner::new(&lesson)?;
-        ui.note(announcement(&learner, &recipe, ui.threads));
+        ui.note(announcement(&learner, &recipe, &lesson));
         let listener = crate::interrupt::listen();
         let options = run::Options {
             folder: self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model)),
@@ -116,12 +118,17 @@ fn common(model: &Graph, teacher: &Graph) -> Vec<String> {
     names.into_iter().filter(made).collect()
 }
 
-fn announcement(learner: &Learner, recipe: &Recipe, threads: usize) -> String {
+fn announcement(learner: &Learner, recipe: &Recipe, lesson: &Lesson<'_>) -> String {
     let (network, sets) = (learner.trainer().network(), learner.sets());
     let count = |split: &Option<hanc_data::Split>| split.as_ref().map_or(0, hanc_data::Split::len);
+    let place = match &lesson.device {
+        Device::Cpu => format!("the CPU with {} threads", lesson.threads),
+        #[cfg(feature = "cuda")]
+        device => device.to_string(),
+    };
     format!(
         "training {} numbers in {} tensors on {} samples ({} for validation, {} for the test), {} in batches of {}, \
-         on the CPU with {threads} threads",
+         on {place}",
         crate::output::grouped(network.count() as u64),
         network.parameters.len(),
         crate::output::grouped(sets.train.len() as u64),

@@ -137,6 +137,8 @@ impl Coded for RunError {
             RunError::Plan(error) => error.code(),
             RunError::Memory { .. } => "E703",
             RunError::Kernel { .. } => "E403",
+            RunError::NoBody { .. } => "E407",
+            RunError::Device(_) => "E408",
         }
     }
 
@@ -146,7 +148,7 @@ impl Coded for RunError {
             RunError::Memory { place, .. } => Some(format!("node \"{place}\"")),
             RunError::Kernel { place, kernel, .. } => Some(node(place, kernel)),
             RunError::State { name, .. } => Some(format!("state \"{name}\"")),
-            RunError::Plan(_) => None,
+            RunError::Plan(_) | RunError::NoBody { .. } | RunError::Device(_) => None,
         }
     }
 

@@ -33,7 +33,7 @@ use crate::train::network::NetworkError;
 use crate::train::sets::SetsError;
 
 /// Codes that the command line gives out itself.
-const OWN: [&str; 9] = ["E101", "E102", "E106", "E107", "E209", "E508", "E601", "E607", "E608"];
+const OWN: [&str; 10] = ["E101", "E102", "E106", "E107", "E209", "E406", "E508", "E601", "E607", "E608"];
 
 fn s() -> String {
     "x".into()
@@ -145,6 +145,8 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     all.push(Box::new(ExecuteError::Run(RunError::Input { name: s(), problem: s(), wanted: s() })));
     all.push(Box::new(ExecuteError::Run(RunError::Memory { place: s(), needed: 1, limit: 0 })));
     all.push(Box::new(ExecuteError::Run(RunError::Kernel { place: s(), kernel: s(), message: s(), operands: s() })));
+    all.push(Box::new(ExecuteError::Run(RunError::NoBody { device: "CUDA", calls: vec![s()] })));
+    all.push(Box::new(ExecuteError::Run(RunError::Device(s()))));
     all.push(Box::new(CompileError::Specialise(specialise())));
     all.push(Box::new(CompileError::Batch { wanted: s() }));
     all.push(Box::new(CompileError::Inline(inline())));

@@ -43,7 +43,7 @@ impl<'a> Bench<'a> {
         let batch = port.batch.unwrap_or(64);
         let loading = LoaderOptions { batch, order: Order::Shuffled, drop_last: true, ..LoaderOptions::default() };
         let (mut loader, mut samples) = (Loader::new(split, &Arc::clone(transform), loading)?, Batch::default());
-        let mut judge = Judge::new(graph, &port.sample, port.batch, self.effort.threads)?;
+        let mut judge = Judge::new(graph, &port.sample, port.batch, super::session(self.effort))?;
         let mut made = Vec::new();
         for _ in 0..super::batches(self.effort, batch, &loader) {
             loader.next_into(&mut samples)?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hanc_data::{Batch, DataError, Loader, LoaderOptions, Order, Split, Transform};
-use hanc_runtime::{Model, Options as SessionOptions, Session, View};
+use hanc_runtime::{Device, Model, Options as SessionOptions, Session, View};
 
 use crate::blocks::Block;
 use crate::compile::{self, compile};
@@ -23,7 +23,7 @@ pub mod effect;
 mod stack;
 
 /// How much is done to fit a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Effort {
     /// Samples that blocks are looked at on.
     pub samples: usize,
@@ -33,11 +33,13 @@ pub struct Effort {
     pub steps: usize,
     /// Threads.
     pub threads: usize,
+    /// What computes.
+    pub device: Device,
 }
 
 impl Default for Effort {
     fn default() -> Effort {
-        Effort { samples: 512, trial: 60, steps: 400, threads: 1 }
+        Effort { samples: 512, trial: 60, steps: 400, threads: 1, device: Device::Cpu }
     }
 }
 
@@ -106,6 +108,11 @@ pub fn fit(
     Ok(found)
 }
 
+/// How models run that are looked at.
+fn session(effort: &Effort) -> SessionOptions {
+    SessionOptions::default().threads(effort.threads).device(effort.device.clone())
+}
+
 /// What a block reads and makes.
 fn observe(
     graph: &Graph,
@@ -119,7 +126,7 @@ fn observe(
     tapped.set_outputs(vec![input.value, output.value]);
     let compiled = compile(&tapped, &compile::Options::default(), &mut |_, _| {}).map_err(EvaluateError::from)?;
     let model = Model::new(compiled.plan, compiled.weights).map_err(EvaluateError::from)?;
-    let session = Session::new(&model, SessionOptions::default().threads(effort.threads));
+    let session = Session::new(&model, session(effort));
     let mut session = session.map_err(EvaluateError::from)?;
     let batch = port.batch.unwrap_or(64);
     let loading = LoaderOptions { batch, order: Order::Shuffled, drop_last: true, ..LoaderOptions::default() };

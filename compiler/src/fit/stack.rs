@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hanc_runtime::{DType, View};
+use hanc_runtime::{DType, Device, View};
 
 use super::{Effort, Pairs};
 use crate::convert::Start;
@@ -25,6 +25,7 @@ pub(super) struct Bench<'a> {
     width: usize,
     outer: bool,
     threads: usize,
+    device: &'a Device,
     /// Samples of a batch.
     batch: usize,
     /// Batches; the last of them is for measuring.
@@ -32,12 +33,20 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    pub fn new(pairs: &'a Pairs, width: usize, outer: bool, effort: &Effort) -> Result<Bench<'a>, String> {
+    pub fn new(pairs: &'a Pairs, width: usize, outer: bool, effort: &'a Effort) -> Result<Bench<'a>, String> {
         let each: usize = pairs.shape.iter().product();
         let samples = pairs.x.len().checked_div(each).filter(|samples| *samples > 0 && pairs.y.len() == pairs.x.len());
         let samples = samples.ok_or("what it makes is not of the shape of what it reads")?;
         let batch = BATCH.min(samples.div_ceil(2));
-        Ok(Bench { pairs, width, outer, threads: effort.threads, batch, batches: (samples / batch).max(1) })
+        Ok(Bench {
+            pairs,
+            width,
+            outer,
+            threads: effort.threads,
+            device: &effort.device,
+            batch,
+            batches: (samples / batch).max(1),
+        })
     }
 
     /// Trains a stack for so many steps; what it has become, and its error on samples that it did not learn from.
@@ -81,7 +90,7 @@ impl<'a> Bench<'a> {
         let adam = Optimiser::of(Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decoupled: false }, 0.0);
         let shapes = vec![("x".into(), self.shape())];
         let settings = Settings::new(shapes, Objective::labels(Comparison::Squared), adam);
-        let settings = Settings { threads: self.threads, ..settings };
+        let settings = Settings { threads: self.threads, device: self.device.clone(), ..settings };
         Trainer::new(&graph, None, &settings).map_err(|error| error.to_string())
     }
 

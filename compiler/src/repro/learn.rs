@@ -1,7 +1,7 @@
 //! One run: a model of the zoo learns from samples in memory, in one thread.
 
 use globset::{Glob, GlobSetBuilder};
-use hanc_runtime::View;
+use hanc_runtime::{Options, View};
 
 use super::samples::{Picker, Samples, Sampling};
 use crate::error::Failure;
@@ -135,7 +135,7 @@ fn failed(error: StepError) -> Failure {
 pub fn results(model: &Graph, set: &Samples) -> Result<Vec<f32>, Failure> {
     const ROWS: usize = 1024;
     let fail = |error: EvaluateError| Failure::at("", &error);
-    let mut judge = Judge::new(model, &[set.inputs], None, 1).map_err(fail)?;
+    let mut judge = Judge::new(model, &[set.inputs], None, Options::default().threads(1)).map_err(fail)?;
     let mut all = Vec::new();
     for x in set.x.chunks(ROWS * set.inputs.max(1)) {
         let (found, _) = judge.results(x, x.len() / set.inputs.max(1)).map_err(fail)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hanc_data::{Batch, Split, Transform};
+use hanc_runtime::Options;
 
 use super::metric::Metric;
 use crate::ir::Graph;
@@ -15,7 +16,7 @@ pub struct Yardstick<'a> {
     split: &'a Split,
     transform: &'a Arc<Transform>,
     port: &'a Port,
-    threads: usize,
+    session: Options,
     original: Original,
 }
 
@@ -35,9 +36,9 @@ impl<'a> Yardstick<'a> {
         original: &Graph,
         metric: Metric,
         (split, transform, port): crate::fit::Samples<'a>,
-        threads: usize,
+        session: Options,
     ) -> Result<Yardstick<'a>, EvaluateError> {
-        let mut yardstick = Yardstick { metric, split, transform, port, threads, original: Original::Unused };
+        let mut yardstick = Yardstick { metric, split, transform, port, session, original: Original::Unused };
         yardstick.original = match metric {
             Metric::Agreement => Original::Largest(yardstick.largest(original)?),
             Metric::R2 if split.target_width().is_none() => Original::Numbers(yardstick.numbers(original)?),
@@ -64,7 +65,7 @@ impl<'a> Yardstick<'a> {
     }
 
     fn judge(&self, model: &Graph) -> Result<Judge, EvaluateError> {
-        Judge::new(model, &self.port.sample, self.port.batch, self.threads)
+        Judge::new(model, &self.port.sample, self.port.batch, self.session.clone())
     }
 
     fn against_labels(&self, model: &Graph) -> Result<f64, EvaluateError> {

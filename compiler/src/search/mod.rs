@@ -8,6 +8,8 @@
 
 use std::time::{Duration, Instant};
 
+use hanc_runtime::Device;
+
 use crate::blocks::Found;
 use crate::convert::{Converted, Options, Origin};
 use crate::error::Failure;
@@ -55,6 +57,8 @@ pub struct Study<'a> {
     pub deadline: Instant,
     /// Threads.
     pub threads: usize,
+    /// What computes.
+    pub device: Device,
 }
 
 /// What a search says on its way.
@@ -123,6 +127,11 @@ struct Attempt<'a> {
 }
 
 impl Study<'_> {
+    /// How models run that are measured.
+    pub fn session(&self) -> hanc_runtime::Options {
+        hanc_runtime::Options::default().threads(self.threads).device(self.device.clone())
+    }
+
     /// What measures candidates.
     fn yardstick(&self) -> Result<Yardstick<'_>, Failure> {
         let refuse =
@@ -136,7 +145,7 @@ impl Study<'_> {
             let help = "--metric agreement compares with the original's results and needs no labels.";
             return refuse(format!("{} needs {lacking}, which the samples do not have", metric.name()), help);
         }
-        Yardstick::new(self.graph, metric, (split, &self.sets.plain, self.port), self.threads)
+        Yardstick::new(self.graph, metric, (split, &self.sets.plain, self.port), self.session())
             .map_err(|e| self.failure(&e))
     }
 

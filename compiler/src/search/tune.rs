@@ -63,6 +63,7 @@ impl Study<'_> {
             features: self.results_of(attempt.ids),
             recipe: self.recipe,
             threads: self.threads,
+            device: self.device.clone(),
         };
         let mut learner = Learner::on(&lesson, self.sets.clone())?;
         let learned = learn(&mut learner, self.recipe, (attempt.steps, time), seen)?;

@@ -47,16 +47,21 @@ pub struct Judge {
 
 impl Judge {
     /// A judge of a graph whose one input takes samples of this shape; `batch` where the model fixes it.
-    pub fn new(graph: &Graph, sample: &[usize], batch: Option<usize>, threads: usize) -> Result<Judge, EvaluateError> {
+    pub fn new(
+        graph: &Graph,
+        sample: &[usize],
+        batch: Option<usize>,
+        options: Options,
+    ) -> Result<Judge, EvaluateError> {
         let compiled = compile(graph, &compile::Options::default(), &mut |_, _| {})?;
-        Judge::of(&Model::new(compiled.plan, compiled.weights)?, sample, batch, threads)
+        Judge::of(&Model::new(compiled.plan, compiled.weights)?, sample, batch, options)
     }
 
     /// A judge of a compiled model.
-    pub fn of(model: &Model, sample: &[usize], batch: Option<usize>, threads: usize) -> Result<Judge, EvaluateError> {
+    pub fn of(model: &Model, sample: &[usize], batch: Option<usize>, options: Options) -> Result<Judge, EvaluateError> {
         let input = model.plan().inputs.first().map(|port| port.name.clone());
         let input = input.ok_or_else(|| EvaluateError::Results("the model takes no input".into()))?;
-        let session = Session::new(model, Options::default().threads(threads))?;
+        let session = Session::new(model, options)?;
         Ok(Judge { session, input, sample: sample.to_vec(), batch })
     }
 

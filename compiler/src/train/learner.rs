@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use globset::{Glob, GlobSetBuilder};
 use hanc_data::{Batch, Loader, LoaderOptions, Order};
-use hanc_runtime::{Tensor, View};
+use hanc_runtime::{Device, Options, Tensor, View};
 
 use super::evaluate::{EvaluateError, Judge};
 use super::network::Trained;
@@ -27,6 +27,7 @@ pub struct Learner {
     port: Port,
     recipe: Recipe,
     threads: usize,
+    device: Device,
     loader: Loader,
     /// Where the loader is: the batch that it gives next.
     next: u64,
@@ -51,6 +52,8 @@ pub struct Lesson<'a> {
     pub recipe: &'a Recipe,
     /// How many threads compute.
     pub threads: usize,
+    /// What computes steps.
+    pub device: Device,
 }
 
 impl Learner {
@@ -72,6 +75,7 @@ impl Learner {
             trained: trained(recipe).map_err(|message| Failure::new("E811", "train.freeze", message))?,
             features: if objective.features != 0.0 { lesson.features.clone() } else { Vec::new() },
             threads: lesson.threads,
+            device: lesson.device.clone(),
             ..Settings::new(vec![(port.name.clone(), port.shape(size))], objective, optimiser(recipe, batches))
         };
         let trainer = Trainer::new(lesson.model, lesson.teacher, &settings).map_err(|e| Failure::at(name, &e))?;
@@ -83,6 +87,7 @@ impl Learner {
             port,
             recipe: recipe.clone(),
             threads: lesson.threads,
+            device: lesson.device.clone(),
             loader,
             next: 0,
             batch: Batch::default(),
@@ -157,12 +162,15 @@ impl Task for Learner {
             Split::Test => &self.sets.test,
         };
         let Some(samples) = samples.clone() else { return Ok(None) };
+        self.trainer.fetch().map_err(|e| Failure::at(&*self.name, &e))?;
         let fail = |error: EvaluateError| Failure::at(&*self.name, &error);
-        let judge = Judge::new(self.trainer.model(), &self.port.sample, self.port.batch, self.threads);
+        let options = Options::default().threads(self.threads).device(self.device.clone());
+        let judge = Judge::new(self.trainer.model(), &self.port.sample, self.port.batch, options);
         Ok(Some(judge.map_err(fail)?.judge(&samples, &self.sets.plain).map_err(fail)?))
     }
 
     fn state(&mut self) -> Result<State<'_>, Failure> {
+        self.trainer.fetch().map_err(|e| Failure::at(&*self.name, &e))?;
         let all = self.trainer.states();
         Ok(all.map(|s| (s.name.to_owned(), Saved::f32(s.shape, s.f32().unwrap_or_default()))).collect())
     }

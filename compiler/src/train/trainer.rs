@@ -2,7 +2,7 @@
 
 use hanc_runtime::cpu::Isa;
 use hanc_runtime::cpu::simd::IsaError;
-use hanc_runtime::{DType, Model, Options, Output, RunError, Session, View};
+use hanc_runtime::{DType, Device, Model, Options, Output, RunError, Session, View};
 
 use super::network::{Network, NetworkError, Trained};
 use super::objective::{Comparison, Objective, Sides};
@@ -35,6 +35,8 @@ pub struct Settings {
     pub isa: Option<Isa>,
     /// Whether the session keeps the time of every kernel.
     pub profile: bool,
+    /// What computes steps.
+    pub device: Device,
 }
 
 impl Settings {
@@ -50,6 +52,7 @@ impl Settings {
             threads: 1,
             isa: None,
             profile: false,
+            device: Device::Cpu,
         }
     }
 }
@@ -196,6 +199,11 @@ impl Trainer {
         (self.steps, self.batches) = (steps, 0);
     }
 
+    /// Brings the states from the device, so that what fails there is said.
+    pub fn fetch(&self) -> Result<(), StepError> {
+        Ok(self.session.fetch()?)
+    }
+
     /// Parameters, running statistics and what the optimiser remembers.
     pub fn states(&self) -> impl Iterator<Item = Output<'_>> {
         self.session.states()
@@ -325,5 +333,6 @@ fn session(graph: &Graph, mut kept: Vec<Kept>, settings: &Settings) -> Result<Se
     let model = Model::new(lowered.plan, lowered.weights)?;
     let options =
         Options { isa: settings.isa, profile: settings.profile, ..Options::default() }.threads(settings.threads);
+    let options = options.device(settings.device.clone());
     Ok(Session::new(&model, options)?)
 }

@@ -41,6 +41,7 @@ pub mod pool;
 pub(crate) mod pool_gradient;
 pub(crate) mod pool_windows;
 pub(crate) mod reduce;
+pub(crate) mod session;
 pub mod simd;
 pub(crate) mod slope;
 pub(crate) mod softmax;
@@ -63,9 +64,10 @@ pub struct Cpu {
 }
 
 /// What the results of a kernel may share with operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reuse {
     /// Nothing.
+    #[default]
     Nothing,
     /// The memory of one of these operands, where it has the result's class and size and nobody reads it later.
     Memory(&'static [usize]),

@@ -1,5 +1,7 @@
 //! `--calibrate`: samples that blocks are fitted on, and that candidates learn from.
 
+use hanc_runtime::Device;
+
 use super::Convert;
 use crate::blocks::{Block, Found};
 use crate::cli::model::Loaded;
@@ -19,16 +21,24 @@ pub(super) struct Calibration {
     pub recipe: Recipe,
     pub port: Port,
     pub sets: Sets,
+    /// What computes.
+    pub device: Device,
 }
 
 impl Calibration {
     /// Opens the samples.
-    pub fn open(path: &str, prepare: &[String], model: &Loaded, ui: &Ui) -> Result<Calibration, Failure> {
+    pub fn open(
+        path: &str,
+        prepare: &[String],
+        model: &Loaded,
+        device: Device,
+        ui: &Ui,
+    ) -> Result<Calibration, Failure> {
         let recipe = recipe::load("recover", prepare)?;
         let recipe = Recipe { data: Data { path: path.to_owned(), ..recipe.data }, ..recipe };
         let port = Port::of(&model.graph).map_err(|e| Failure::at(&*model.name, &e))?;
         let sets = Sets::open(&recipe.data, ui.seed(), &port).map_err(|e| Failure::at(path, &e))?;
-        Ok(Calibration { recipe, port, sets })
+        Ok(Calibration { recipe, port, sets, device })
     }
 
     fn samples(&self) -> Samples<'_> {
@@ -48,7 +58,7 @@ impl Convert {
     ) -> Result<Vec<FitLine>, Failure> {
         let selected = select::select(graph, found, &options.selection).map_err(ConvertError::from);
         let selected = selected.map_err(|e| Failure::at(&*model.name, &e))?;
-        let effort = Effort { threads: ui.threads, ..Effort::default() };
+        let effort = Effort { threads: ui.threads, device: calibration.device.clone(), ..Effort::default() };
         let mut seen = |id: &str, fitted: &Fitted| {
             ui.note(format!("{id}: fitted to an error of {:.3} (the paper's start {:.3})", fitted.error, fitted.paper));
         };

@@ -78,6 +78,7 @@ impl Convert {
             epochs: wanted.epochs,
             deadline: wanted.deadline,
             threads: ui.threads,
+            device: calibration.device.clone(),
         };
         let ranking: Vec<String> = fits.iter().map(|line| line.id.clone()).collect();
         let outcome = search::search(&study, &ranking, &mut teller(metric, ranking.len(), ui))?;
@@ -151,7 +152,7 @@ fn lesson(calibration: &Calibration, metric: Metric, seed: u64) -> Recipe {
 fn tested(study: &Study<'_>, best: &Converted) -> Option<Scores> {
     let split = study.sets.test.as_ref().filter(|split| study.goal.metric.lacks(split).is_none())?;
     let samples = (split, &study.sets.plain, study.port);
-    let judge = Yardstick::new(study.graph, study.goal.metric, samples, study.threads).ok()?;
+    let judge = Yardstick::new(study.graph, study.goal.metric, samples, study.session()).ok()?;
     let (before, after) = (judge.measure(study.graph).ok()?, judge.measure(&best.graph).ok()?);
     Some(Scores { before, after, samples: judge.samples() })
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use hanc_proto::SaveOptions;
 
 use self::calibrate::Calibration;
+use super::device::DeviceArgs;
 use super::model::{self, Loaded};
 use super::{Outcome, ui::Ui};
 use crate::blocks::{self, Found};
@@ -76,6 +77,8 @@ pub(super) struct Convert {
     /// Seconds, or a time with its unit, in which the search ends with what it has
     #[arg(long, value_name = "TIME", default_value = "12 min", help_heading = "A goal")]
     budget: String,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// A factor for each channel behind the layers of a block
     #[arg(long)]
     gain: bool,
@@ -119,7 +122,7 @@ impl Convert {
         let model = model::load(&self.model, ui)?;
         let origin = origin(&model)?;
         let (graph, found) = opened(&model, &options)?;
-        let open = |data: &String| Calibration::open(data, &self.prepare, &model, ui);
+        let open = |data: &String| Calibration::open(data, &self.prepare, &model, self.device.open(ui)?, ui);
         let calibration = self.calibrate.as_ref().map(open).transpose()?;
         let (mut fits, mut goal, mut best) = (Vec::new(), None, None);
         if let Some(calibration) = &calibration {

@@ -6,6 +6,8 @@
 
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda-emulator")]
+pub(crate) mod device;
 mod random;
 mod room;
 
@@ -179,8 +181,10 @@ impl Trial {
 
     /// The body does what the definition says, or, of a call that is a fault, keeps to its memory.
     fn holds(&self, relative: f64) {
+        #[cfg(feature = "cuda-emulator")]
+        self.settle_on_cuda();
         match self.reference() {
-            Ok(_) => self.check(Bound::Relative(relative)),
+            Ok(wanted) => self.check_on_cpu(&wanted, Bound::Relative(relative)),
             Err(_) => Isa::all().for_each(|isa| drop(self.run(isa, 1, None, self.kernel.name))),
         }
     }
@@ -188,6 +192,13 @@ impl Trial {
     #[track_caller]
     fn check(&self, bound: Bound) {
         let wanted = self.reference().unwrap_or_else(|fault| panic!("{}: {fault}", self.kernel.name));
+        #[cfg(feature = "cuda-emulator")]
+        self.check_on_cuda(&wanted, bound);
+        self.check_on_cpu(&wanted, bound);
+    }
+
+    #[track_caller]
+    fn check_on_cpu(&self, wanted: &[Wanted], bound: Bound) {
         for isa in Isa::all() {
             let mut first: Option<Vec<Option<Values>>> = None;
             for threads in [1, 3] {
@@ -197,7 +208,7 @@ impl Trial {
                     match &first {
                         Some(first) => same_bits(&found, first, &what),
                         None => {
-                            compare(&found, &wanted, bound, &what);
+                            compare(&found, wanted, bound, &what);
                             first = Some(found);
                         }
                     }
@@ -212,6 +223,11 @@ impl Trial {
             Reuse::Elements => &[0],
             other => other.operands(0),
         };
+        self.alike(list)
+    }
+
+    /// Those of some operands that have the class and the length of the first result, and are no constants.
+    fn alike(&self, list: &'static [usize]) -> impl Iterator<Item = usize> + '_ {
         let like = |i: &&usize| {
             let (operand, result) = (self.operands.get(**i)?.as_ref()?, self.results.first()?.as_ref()?);
             let same = operand.dtype.class() == result.0.class();

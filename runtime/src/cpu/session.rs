@@ -5,43 +5,20 @@ use std::time::{Duration, Instant};
 
 use crate::PlanError;
 use crate::cpu::arena::Arena;
-use crate::cpu::bind::{Binding, Place, Work, bind, width};
+use crate::cpu::bind::{Binding, Work, bind};
 use crate::cpu::simd::IsaError;
 use crate::cpu::{Frame, Isa, Memory, Pool, Workers, fallback};
+use crate::device::{Options, Timing};
 use crate::error::RunError;
+use crate::inputs::{self, given};
+use crate::layout::{Place, bytes, width};
 use crate::model::Model;
-use crate::plan::{Port, Step};
-use crate::sizes::input_error;
+use crate::plan::Step;
 use crate::states::States;
-use crate::tensor::Tensor;
-use crate::view::{Output, Outputs, View};
+use crate::view::{Output, View};
 
-/// How a session runs.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// The threads; as many of its own as the process may use, unless given.
-    pub workers: Option<Arc<dyn Workers>>,
-    /// The instruction set; what the environment variable `HANC_ISA` names or else the widest, unless given.
-    pub isa: Option<Isa>,
-    /// Bytes of activations that are allowed; 8 GiB unless given.
-    pub memory: Option<usize>,
-    /// Whether the time of each step is taken.
-    pub profile: bool,
-}
-
-impl Options {
-    /// With this many threads of its own.
-    pub fn threads(mut self, threads: usize) -> Options {
-        self.workers = Some(Arc::new(Pool::new(threads.max(1))));
-        self
-    }
-}
-
-/// Runs a model. Sessions of one model share its weights; each has memory for one run at a time, so that several threads
-/// take one each.
-///
-/// The first run with inputs of certain shapes lays out memory for them; later runs with these shapes allocate nothing.
-pub struct Session {
+/// The session of a model on the CPU; see [`crate::Session`].
+pub(crate) struct Session {
     model: Model,
     workers: Arc<dyn Workers>,
     isa: Isa,
@@ -63,35 +40,16 @@ pub struct Session {
 /// How many sets of sizes stay bound.
 const BINDINGS: usize = 8;
 
-/// The time that a step takes.
-#[derive(Clone, Debug)]
-pub struct Timing<'a> {
-    /// Where in the model the step comes from.
-    pub place: &'a str,
-    /// Its kernel.
-    pub kernel: &'a str,
-    /// The mean time of a run.
-    pub time: Duration,
-    /// Bytes that it reads and writes.
-    pub bytes: u64,
-    /// Floating-point operations, where the kernel counts them.
-    pub flops: u64,
-    /// Whether it runs by its reference body.
-    pub reference: bool,
-    /// Shapes of its operands and results.
-    pub shapes: Vec<&'a [usize]>,
-}
-
 impl Session {
     /// A session of a model.
     pub fn new(model: &Model, options: Options) -> Result<Session, IsaError> {
         let states = States::new(model);
-        let isa = options.isa.map_or_else(Isa::choose, Ok)?;
+        let (isa, limit) = (options.isa.map_or_else(Isa::choose, Ok)?, options.limit());
         Ok(Session {
             model: model.clone(),
             workers: options.workers.unwrap_or_else(|| Arc::new(Pool::all())),
             isa,
-            limit: options.memory.unwrap_or(8 << 30),
+            limit,
             arena: Arena::default(),
             states,
             bindings: Vec::new(),
@@ -120,50 +78,36 @@ impl Session {
 
     /// Bytes of activations that the last run needed.
     pub fn activation_bytes(&self) -> usize {
-        self.bindings.last().map_or(0, |binding| binding.bytes)
+        self.bindings.last().map_or(0, |binding| binding.layout.bytes)
     }
 
     /// Computes the outputs of these inputs, given by name in any order. The outputs stay until the next run.
-    pub fn run<'s>(&'s mut self, inputs: &[(&str, View<'_>)]) -> Result<Outputs<'s>, RunError> {
-        self.check(inputs)?;
+    pub fn run(&mut self, inputs: &[(&str, View<'_>)]) -> Result<(), RunError> {
+        inputs::check(self.model.plan(), inputs)?;
         self.settle(inputs)?;
         self.locate(inputs)?;
         self.steps()?;
         self.copy_outputs();
         self.update();
-        Ok(Outputs { session: self })
-    }
-
-    /// [`Session::run`] with tensors that own their elements.
-    pub fn compute(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, RunError> {
-        let views: Vec<_> = inputs.iter().map(|(name, tensor)| (name.as_str(), View::of(tensor))).collect();
-        let outputs = self.run(&views)?;
-        Ok(outputs.iter().map(|output| (output.name.to_owned(), output.to_tensor())).collect())
+        Ok(())
     }
 
     /// The steps of the last shapes with their mean times, if times are taken ([`Options::profile`]).
     pub fn profile(&self) -> impl Iterator<Item = Timing<'_>> {
-        let (times, binding) = (self.times.iter().flatten(), self.bindings.last());
-        let steps = binding
-            .into_iter()
-            .flat_map(|binding| self.model.plan().steps.iter().zip(&binding.works).map(move |(s, w)| (s, w, binding)));
-        steps.zip(times).filter(|((_, work, _), _)| !matches!(work, Work::Nothing)).map(
-            |((step, work, binding), time)| {
-                let slots = || step.inputs.iter().chain(&step.outputs).flatten().copied();
-                let bytes = |slot: usize| {
-                    (binding.shapes[slot].iter().product::<usize>() * width(self.model.plan().slots[slot].dtype)) as u64
-                };
-                Timing {
-                    place: &step.place,
-                    kernel: &step.kernel,
-                    time: *time / self.runs.max(1),
-                    bytes: slots().map(bytes).sum(),
-                    flops: if let Work::Job(job) = work { job.flops } else { 0 },
-                    reference: matches!(work, Work::Reference(_)),
-                    shapes: slots().map(|slot| binding.shapes[slot].as_slice()).collect(),
-                }
-            },
-        )
+        let (plan, runs) = (self.model.plan(), self.runs.max(1));
+        let binding = self.bindings.last().zip(self.times.as_ref());
+        binding.into_iter().flat_map(move |(binding, times)| {
+            let steps = plan.steps.iter().zip(&binding.works).zip(times).zip(&binding.layout.idle);
+            steps.filter(|(_, idle)| !**idle).map(move |(((step, work), time), _)| Timing {
+                place: &step.place,
+                kernel: &step.kernel,
+                time: *time / runs,
+                bytes: bytes(plan, step, &binding.shapes),
+                flops: if let Work::Job(job) = work { job.flops } else { 0 },
+                reference: matches!(work, Work::Reference(_)),
+                shapes: step.slots().map(|slot| binding.shapes[slot].as_slice()).collect(),
+            })
+        })
     }
 
     /// Forgets the times of the runs so far.
@@ -172,31 +116,10 @@ impl Session {
         self.times.iter_mut().flatten().for_each(|time| *time = Duration::ZERO);
     }
 
-    /// Every input has to be given once, with its type.
-    fn check(&self, inputs: &[(&str, View<'_>)]) -> Result<(), RunError> {
-        let plan = self.model.plan();
-        let error = |name: &str, problem: String| Err(input_error(plan, name, problem));
-        for (i, (name, view)) in inputs.iter().enumerate() {
-            let Some(port) = plan.inputs.iter().find(|port| port.name == *name) else {
-                return error(name, "is not one of them".into());
-            };
-            if inputs[..i].iter().any(|(other, _)| other == name) {
-                return error(name, "is given twice".into());
-            }
-            if !view.fits(plan.slots[port.slot].dtype) {
-                return error(name, format!("is {}{:?} with {} elements", view.dtype, view.shape, view.len()));
-            }
-        }
-        match plan.inputs.iter().find(|port| given(inputs, port).is_none()) {
-            Some(port) => error(&port.name, "is not given".into()),
-            None => Ok(()),
-        }
-    }
-
     /// Makes the binding for the shapes of the inputs the last one.
     fn settle(&mut self, inputs: &[(&str, View<'_>)]) -> Result<(), RunError> {
-        let ports = &self.model.plan().inputs;
-        let shapes = || ports.iter().map(|port| given(inputs, port).map_or(&[][..], |view| view.shape));
+        let model = self.model.clone();
+        let shapes = || inputs::shapes(model.plan(), inputs);
         let found = self.bindings.iter().rposition(|binding| binding.inputs.iter().map(Vec::as_slice).eq(shapes()));
         match found {
             Some(at) if at + 1 == self.bindings.len() => return Ok(()),
@@ -234,7 +157,7 @@ impl Session {
         let plan = self.model.plan();
         self.memories.clear();
         self.memories.resize(plan.slots.len(), Memory::NONE);
-        for (slot, place) in binding.places.iter().enumerate() {
+        for (slot, place) in binding.layout.places.iter().enumerate() {
             let (dtype, len) = (plan.slots[slot].dtype, binding.shapes[slot].iter().product::<usize>());
             self.memories[slot] = match *place {
                 Place::Arena(offset) => self.arena.at(offset, len, width(dtype)),
@@ -251,12 +174,12 @@ impl Session {
                         }
                     }
                 }
-                Place::Weight if binding.read[slot] => self.model.weight(slot)?,
+                Place::Weight if binding.layout.read[slot] => self.model.weight(slot)?,
                 Place::State => self.states.at(slot)?,
                 Place::Weight | Place::Nowhere | Place::Same(_) => Memory::NONE,
             };
         }
-        for (slot, place) in binding.places.iter().enumerate() {
+        for (slot, place) in binding.layout.places.iter().enumerate() {
             if let Place::Same(root) = *place {
                 self.memories[slot] = self.memories[root];
             }
@@ -268,9 +191,11 @@ impl Session {
         let Some(binding) = self.bindings.last() else { return Ok(()) };
         let plan = self.model.plan();
         for (at, (step, work)) in plan.steps.iter().zip(&binding.works).enumerate() {
+            if binding.layout.idle[at] {
+                continue;
+            }
             let start = self.times.is_some().then(Instant::now);
             let done = match work {
-                Work::Nothing => continue,
                 Work::Reference(kernel) => fallback::run(plan, step, kernel, &binding.shapes, &self.memories),
                 Work::Job(job) => {
                     let memory = |slot: &Option<usize>| slot.map_or(Memory::NONE, |slot| self.memories[slot]);
@@ -278,7 +203,7 @@ impl Session {
                     self.frame.0.extend(step.inputs.iter().map(memory));
                     self.frame.1.clear();
                     self.frame.1.extend(step.outputs.iter().map(memory));
-                    let scratch = self.arena.at(binding.scratch[at], job.scratch, size_of::<f32>());
+                    let scratch = self.arena.at(binding.layout.scratch[at], job.scratch, size_of::<f32>());
                     (job.run)(&Frame { args: &self.frame.0, outs: &self.frame.1, scratch, workers: &*self.workers })
                 }
             };
@@ -301,11 +226,6 @@ impl Session {
         }
     }
 
-    /// The elements of a state, by its slot's name, as the last run left them.
-    pub fn state(&self, name: &str) -> Option<Output<'_>> {
-        self.states().find(|state| state.name == name)
-    }
-
     /// Every state.
     pub fn states(&self) -> impl Iterator<Item = Output<'_>> {
         self.states.iter(self.model.plan())
@@ -320,7 +240,7 @@ impl Session {
     fn copy_outputs(&mut self) {
         let Some(binding) = self.bindings.last() else { return };
         self.outputs.clear();
-        for (port, copy) in self.model.plan().outputs.iter().zip(&binding.copies) {
+        for (port, copy) in self.model.plan().outputs.iter().zip(&binding.layout.copies) {
             let from = self.memories[port.slot];
             let memory = copy.map_or(from, |offset| {
                 let each = width(self.model.plan().slots[port.slot].dtype);
@@ -333,14 +253,9 @@ impl Session {
     }
 
     /// Output number `i` of the last run.
-    pub(crate) fn output(&self, i: usize) -> Option<Output<'_>> {
+    pub fn output(&self, i: usize) -> Option<Output<'_>> {
         let (port, memory) = (self.model.plan().outputs.get(i)?, *self.outputs.get(i)?);
         let shape = &self.bindings.last()?.shapes[port.slot];
         Some(Output::new(&port.name, self.model.plan().slots[port.slot].dtype, shape, memory))
     }
-}
-
-/// The input that is given for a port.
-fn given<'v, 'a>(inputs: &'v [(&str, View<'a>)], port: &Port) -> Option<&'v View<'a>> {
-    inputs.iter().find(|(name, _)| *name == port.name).map(|(_, view)| view)
 }
