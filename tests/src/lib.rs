@@ -5,6 +5,7 @@
 pub mod binary;
 pub mod corpus;
 pub mod dice;
+pub mod emulated;
 pub mod gauntlet;
 pub mod mutate;
 pub mod node_case;
@@ -33,9 +34,10 @@ pub fn target() -> PathBuf {
     configured.map_or_else(|| root().join("target"), |target| root().join(target))
 }
 
-/// `../shared/NAME` beside the checkout, or none with a line that says so.
+/// `../shared/NAME` beside the checkout (or in the folder that `HANC_SHARED` names), or none with a line that says so.
 pub fn shared(name: &str) -> Option<PathBuf> {
-    let path = root().join("../shared").join(name);
+    let folder = std::env::var_os("HANC_SHARED").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let path = folder.join(name);
     let found = path.exists();
     if !found {
         skipped(&format!("there is no ../shared/{name} beside the checkout"));

@@ -17,6 +17,24 @@ pub fn python() -> Option<PathBuf> {
     found.then_some(python)
 }
 
+/// Loads NVRTC, which compiles CUDA kernels, from where `HANC_NVRTC` says or from the environment that `tests/run` prepares; false
+/// with a line that says so.
+pub fn nvrtc() -> bool {
+    let library = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.ok()?.path().join("site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.12");
+        path.exists().then_some(path)
+    };
+    let folder =
+        std::env::var_os("HANC_PEERS").map_or_else(|| super::target().join("peers"), PathBuf::from).join("lib");
+    let found = std::fs::read_dir(folder).ok().and_then(|mut entries| entries.find_map(library));
+    let there = found.is_some_and(|path| hanc_runtime::cuda::gpu::compiler::load(&path))
+        || hanc_runtime::cuda::gpu::compiler::is_present();
+    if !there {
+        super::skipped("no NVRTC among the peers: no CUDA kernel is compiled: tests/run installs it");
+    }
+    there
+}
+
 /// Runs `script` with the JSON text `request` at its standard input and reads JSON from its standard output. None, with a line
 /// that says so, without the peers.
 pub fn ask(script: &str, request: &Value) -> Option<Value> {

@@ -10,7 +10,7 @@ use hanc::train::objective::{Comparison, Objective};
 use hanc::train::optimiser::{Optimiser, Rule};
 use hanc::train::{Settings, Trainer};
 use hanc_proto::{Limits, ModelFile};
-use hanc_runtime::View;
+use hanc_runtime::{Device, View};
 use hanc_tests::npz::{self, Array};
 
 /// How often the distance between the recordings in single and double precision is allowed.
@@ -78,14 +78,14 @@ fn no_effect(name: &str, last: &str) -> bool {
 
 type Arrays = BTreeMap<String, Array>;
 
-fn trainer(golden: &Golden, folder: &Path, batch: &[usize]) -> (Trainer, String) {
+fn trainer(golden: &Golden, folder: &Path, batch: &[usize], device: &Device) -> (Trainer, String) {
     let file = ModelFile::open(&folder.join(format!("{}.onnx", golden.name)), &Limits::default()).unwrap();
     let mut graph = hanc::onnx::import(&file).unwrap();
     hanc::infer::infer(&mut graph).unwrap();
     let input = graph.value(graph.inputs()[0]).name.to_string();
     let (shapes, objective) = (vec![(input.clone(), batch.to_vec())], Objective::labels(golden.kind));
     let settings = Settings::new(shapes, objective, Optimiser::of(golden.rule, golden.decay));
-    let settings = Settings { threads: 2, ..settings };
+    let settings = Settings { threads: 2, device: device.clone(), ..settings };
     (Trainer::new(&graph, None, &settings).unwrap(), input)
 }
 
@@ -151,10 +151,10 @@ impl Gap {
     }
 }
 
-fn check(golden: &Golden) {
+fn check(golden: &Golden, device: &Device) {
     let Some(folder) = hanc_tests::shared("golden") else { return };
     let arrays = npz::read(&folder.join(format!("{}.npz", golden.name))).unwrap();
-    let (mut trainer, input) = trainer(golden, &folder, &arrays["batch/0/x"].shape);
+    let (mut trainer, input) = trainer(golden, &folder, &arrays["batch/0/x"].shape, device);
     let losses = losses(golden, &mut trainer, &input, &arrays);
     let (mut of_losses, mut of_parameters, mut of_statistics) = (Gap::default(), Gap::default(), Gap::default());
     of_losses.add(&losses, &arrays["loss"].values, &arrays["loss64"].values);
@@ -173,20 +173,47 @@ fn check(golden: &Golden) {
 
 #[test]
 fn a_hannet_by_sgd() {
-    check(&GOLDEN[0]);
+    check(&GOLDEN[0], &Device::Cpu);
 }
 
 #[test]
 fn a_mixer_by_adamw() {
-    check(&GOLDEN[1]);
+    check(&GOLDEN[1], &Device::Cpu);
 }
 
 #[test]
 fn a_mobilevit_by_adamw() {
-    check(&GOLDEN[2]);
+    check(&GOLDEN[2], &Device::Cpu);
 }
 
 #[test]
 fn a_mobilevit_with_han_blocks_by_adamw() {
-    check(&GOLDEN[3]);
+    check(&GOLDEN[3], &Device::Cpu);
+}
+
+/// The same on the CUDA device, without a GPU.
+fn check_on_cuda(golden: &Golden) {
+    if let Some(device) = hanc_tests::emulated::cuda() {
+        check(golden, &device);
+    }
+}
+
+#[test]
+fn a_hannet_by_sgd_on_cuda() {
+    check_on_cuda(&GOLDEN[0]);
+}
+
+#[test]
+fn a_mixer_by_adamw_on_cuda() {
+    check_on_cuda(&GOLDEN[1]);
+}
+
+#[test]
+fn a_mobilevit_by_adamw_on_cuda() {
+    check_on_cuda(&GOLDEN[2]);
+}
+
+#[test]
+fn a_mobilevit_with_han_blocks_by_adamw_on_cuda() {
+    check_on_cuda(&GOLDEN[3]);
 }
