@@ -69,6 +69,12 @@ pub fn rank(block: &Block, options: &Options) -> usize {
     options.rank.min(block.width.max(1))
 }
 
+/// How many numbers are trained of what takes a block's place.
+pub fn parameters(block: &Block, options: &Options) -> u64 {
+    let layers = (rank(block, options) as u64 + 1).saturating_mul(options.depth as u64);
+    (block.width as u64).saturating_mul(layers.saturating_add(u64::from(options.gain)))
+}
+
 /// What a block's stack starts from.
 pub fn start(block: &Block, options: &Options) -> Result<Start, ConvertError> {
     if let Some(fitted) = options.fitted.get(&block.id) {

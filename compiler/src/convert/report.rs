@@ -192,10 +192,7 @@ fn replaced(graph: &Graph, block: &Block, applied: &Applied, options: &Options) 
         activation: block.activation.clone(),
         depth: options.depth,
         weights: applied.prefix.clone(),
-        parameters: Change {
-            before: block.parameters,
-            after: (block.width as u64).saturating_mul((rank + 1).saturating_mul(layers) + u64::from(options.gain)),
-        },
+        parameters: Change { before: block.parameters, after: apply::parameters(block, options) },
         macs: Change { before: count::bound(&block.macs), after: macs.saturating_mul(layers * rank) },
     }
 }

@@ -7,7 +7,7 @@ use crate::blocks::{Block, Found};
 use crate::cli::model::Loaded;
 use crate::cli::{recipe, ui::Ui};
 use crate::convert::report::FitLine;
-use crate::convert::{ConvertError, Options, select};
+use crate::convert::{ConvertError, Options, apply, select};
 use crate::error::Failure;
 use crate::fit::{self, Effort, Fitted, Samples, effect};
 use crate::ir::Graph;
@@ -80,6 +80,5 @@ impl Convert {
 
 /// Parameters that a block has more than what takes its place.
 fn saved(block: &Block, options: &Options) -> u64 {
-    let layers = crate::count::han_parameters(block.width).saturating_mul(options.depth as u64);
-    block.parameters.saturating_sub(layers)
+    block.parameters.saturating_sub(apply::parameters(block, options))
 }
