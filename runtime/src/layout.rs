@@ -174,7 +174,7 @@ impl<'a> Layout<'a> {
         let scratch = self.claims.iter().zip(&idle).enumerate();
         let scratch =
             scratch.map(|(at, (claim, idle))| Need { bytes: if *idle { 0 } else { claim.scratch }, alive: (at, at) });
-        let copies: Vec<bool> = self.model.plan().outputs.iter().map(|port| self.is_input(port)).collect();
+        let copies: Vec<bool> = self.model.plan().outputs.iter().map(|port| self.is_borrowed(port)).collect();
         let ports = self.model.plan().outputs.iter().zip(&copies);
         let copied = ports
             .map(|(port, copied)| Need { bytes: if *copied { self.bytes(port.slot) } else { 0 }, alive: (0, steps) });
@@ -199,9 +199,15 @@ impl<'a> Layout<'a> {
             && (plan.steps.iter().zip(self.claims).any(by) || plan.outputs.iter().any(|port| port.slot == slot))
     }
 
-    /// Whether an output lies where the caller's inputs or the states do.
-    fn is_input(&self, port: &Port) -> bool {
-        matches!(self.model.plan().slots[self.root[port.slot]].role, Role::Input)
+    /// Whether an output lies where the caller's inputs do, or where a state does that changes when the run ends.
+    fn is_borrowed(&self, port: &Port) -> bool {
+        let (plan, root) = (self.model.plan(), self.root[port.slot]);
+        let changes = |update: &Update| update.state == root && self.root[update.from] != root;
+        match plan.slots[root].role {
+            Role::Input => true,
+            Role::State => plan.updates.iter().any(changes),
+            Role::Weight | Role::Scratch => false,
+        }
     }
 
     fn bytes(&self, slot: usize) -> usize {

@@ -246,6 +246,26 @@ fn states_stay_from_run_to_run() {
 }
 
 #[test]
+fn an_output_shows_what_a_state_was_ahead_of_the_run() {
+    let model = counter();
+    let mut plan = model.plan().clone();
+    let old = plan.slots.len();
+    plan.slots.push(Slot { name: "old".into(), role: Role::Scratch, ..plan.slots[0].clone() });
+    plan.steps.push(Step {
+        kernel: "copy.1".into(),
+        inputs: vec![Some(0)],
+        outputs: vec![Some(old)],
+        ..plan.steps[0].clone()
+    });
+    plan.outputs.push(Port { name: "old".into(), slot: old });
+    let model = Model::new(plan, model.weights().clone()).unwrap();
+    let mut session = Session::new(&model, Options::default().threads(1)).unwrap();
+    for n in 5..8 {
+        assert_eq!(session.run(&[]).unwrap().get("old").unwrap().f32().unwrap(), [n as f32; 2]);
+    }
+}
+
+#[test]
 fn states_are_kept_in_files() {
     let model = counter();
     let read = Model::from_bytes(model.to_bytes().unwrap()).unwrap();
