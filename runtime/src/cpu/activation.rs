@@ -63,6 +63,8 @@ activations! {
     Clip { lo, hi } = |s, x| s.min(hi, s.max(lo, x));
     /// |x|
     Abs = |s, x| s.abs(x);
+    /// −1, 0 or 1 as x is negative, zero or positive; x where it is no number
+    Sign = |s, x| s.select(s.lt(s.zero(), x), s.splat(1.0), s.select(s.lt(x, s.zero()), s.splat(-1.0), x));
     /// −x
     Neg = |s, x| s.neg(x);
     /// √x

@@ -99,6 +99,7 @@ bodies! {
     HARD_SIGMOID = |site| HardSigmoid { a: number(site, "alpha")?, b: number(site, "beta")? };
     ABS = |site| Abs;
     NEG = |site| Neg;
+    SIGN = |site| Sign;
     SQRT = |site| Sqrt;
     RECIPROCAL = |site| Reciprocal;
     ROUND = |site| Round;
@@ -158,6 +159,16 @@ mod tests {
         let x = [0.0, 1.0, 2.0, 1e-40, 3e38, f32::INFINITY, f32::NAN, -1.0];
         Trial::new("sqrt.1").real(&[8], &x).result(&[8]).within_ulps(0.5);
         Trial::new("log.1").real(&[8], &x).result(&[8]).within_ulps(2.0);
+    }
+
+    #[test]
+    fn signs() {
+        let x = [0.0, -0.0, 3.0, -1e-40, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        Trial::new("sign.1").real(&[7], &x).result(&[7]).exactly();
+        Trial::new("sign.1")
+            .int(crate::DType::I64, &[2], &[-3, 0])
+            .result_of(crate::DType::I64, &[2])
+            .left_to_reference();
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) mod attention;
 pub(crate) mod batch_norm;
 pub(crate) mod bind;
 mod broadcast;
+pub(crate) mod choose;
 pub(crate) mod conv;
 pub(crate) mod elementwise;
 pub(crate) mod fallback;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::broadcast::Walk;
 use super::nonlinear::{gelu, gelu_tanh};
 use super::{rows, same_len, single};
-use crate::cpu::nary as cpu;
+use crate::cpu::{choose, nary as cpu};
 use crate::dtype::DType;
 use crate::kernel::{Arg, Call, Elements, ElementsMut, Fault, Kernel, Out, Real};
 
@@ -28,12 +28,12 @@ pub(super) static KERNELS: &[Kernel] = rows! {
     "and.1", "y = 1 where a and b are not 0", integers, |_, a: i64, b: i64| Some(i64::from(a != 0 && b != 0));
     "or.1", "y = 1 where a or b is not 0", integers, |_, a: i64, b: i64| Some(i64::from(a != 0 || b != 0));
     "xor.1", "y = 1 where just one of a and b is not 0", integers, |_, a: i64, b: i64| Some(i64::from((a != 0) != (b != 0)));
-    "equal.1", "y = 1 where a = b", compare, |o| o == Some(Ordering::Equal);
-    "greater.1", "y = 1 where a > b", compare, |o| o == Some(Ordering::Greater);
-    "greater_equal.1", "y = 1 where a ≥ b", compare, |o| matches!(o, Some(Ordering::Greater | Ordering::Equal));
-    "less.1", "y = 1 where a < b", compare, |o| o == Some(Ordering::Less);
-    "less_equal.1", "y = 1 where a ≤ b", compare, |o| matches!(o, Some(Ordering::Less | Ordering::Equal));
-    "where.1", "y = a where c is not 0, else b; operands c, a, b", choose;
+    "equal.1", "y = 1 where a = b", compare, |o| o == Some(Ordering::Equal) => choose::EQUAL;
+    "greater.1", "y = 1 where a > b", compare, |o| o == Some(Ordering::Greater) => choose::GREATER;
+    "greater_equal.1", "y = 1 where a ≥ b", compare, |o| matches!(o, Some(Ordering::Greater | Ordering::Equal)) => choose::GREATER_EQUAL;
+    "less.1", "y = 1 where a < b", compare, |o| o == Some(Ordering::Less) => choose::LESS;
+    "less_equal.1", "y = 1 where a ≤ b", compare, |o| matches!(o, Some(Ordering::Less | Ordering::Equal)) => choose::LESS_EQUAL;
+    "where.1", "y = a where c is not 0, else b; operands c, a, b", choose => choose::WHERE;
     "max.1", "y = the greatest of all operands", fold, Real::max, |u, a, b| if below(u, a, b) { b } else { a } => cpu::MAX;
     "min.1", "y = the least of all operands", fold, Real::min, |u, a, b| if below(u, b, a) { b } else { a } => cpu::MIN;
     "sum.1", "y = the sum of all operands", fold, |a: R, b| a + b, |_, a: i64, b: i64| a.wrapping_add(b) => cpu::ADD;

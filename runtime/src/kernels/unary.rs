@@ -9,7 +9,7 @@ pub(super) static KERNELS: &[Kernel] = rows! {
     "dropout.1", "y = x; result 1, where it is wanted, is 1 everywhere", dropout => moves::DROPOUT;
     "abs.1", "y = |x|", with_integers, Real::abs, i64::wrapping_abs => elementwise::ABS;
     "neg.1", "y = -x", with_integers, |x: R| -x, i64::wrapping_neg => elementwise::NEG;
-    "sign.1", "y = -1, 0 or 1 as x is negative, zero or positive", with_integers, sign, i64::signum;
+    "sign.1", "y = -1, 0 or 1 as x is negative, zero or positive", with_integers, sign, i64::signum => elementwise::SIGN;
     "ceil.1", "y = the next integer above x", unary, Real::ceil;
     "floor.1", "y = the next integer below x", unary, Real::floor;
     "round.1", "y = the integer nearest to x, the even one of two", unary, Real::round_even => elementwise::ROUND;
