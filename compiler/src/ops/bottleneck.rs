@@ -23,8 +23,12 @@ const ATTRS: &[AttrSpec] = &[
     attr("strides", Ints),
 ];
 
-pub(super) static OPS: &[Op] =
-    &[Op::new("Bottleneck", Lower::Call(lower)).domain(HAN_DOMAIN).inputs(OPERANDS).attrs(ATTRS).infer(infer)];
+pub(super) static OPS: &[Op] = &[Op::new("Bottleneck", Lower::Call(lower))
+    .no_grad("its layers become one only when the gradients are there")
+    .domain(HAN_DOMAIN)
+    .inputs(OPERANDS)
+    .attrs(ATTRS)
+    .infer(infer)];
 
 fn infer(cx: &mut Infer<'_>) -> Result<(), String> {
     let (Some(x), Some(d), Some(p)) = (cx.shape(0), cx.shape(1), cx.shape(2)) else {

@@ -2,6 +2,7 @@
 
 use hanc_runtime::DType;
 
+use super::gradient::SECOND;
 use super::support::{like_result, vector};
 use crate::grad::rules;
 use crate::infer::{self, Infer};
@@ -38,6 +39,7 @@ pub(super) static OPS: &[Op] = &[
         .infer(infer_stack)
         .grad(rules::householder::stack),
     Op::new("HanStackGradient", Lower::Call(lower_gradient))
+        .no_grad(SECOND)
         .domain(DOMAIN)
         .inputs(&[one("Y"), opt("S"), one("dY"), one("U"), one("B")])
         .outputs(&[one("dX"), opt("dU"), opt("dB")])
