@@ -182,7 +182,7 @@ fn one_of_each() -> Vec<Box<dyn Coded>> {
     let blocked = crate::grad::Blocked { place: s(), op: s(), reason: s() };
     all.push(Box::new(StepError::Grad(crate::grad::GradError(vec![blocked]))));
     all.push(Box::new(StepError::Network(NetworkError::Nothing(false))));
-    all.push(Box::new(StepError::NotFinite { step: 1, what: s() }));
+    all.push(Box::new(StepError::NotFinite { step: 1, what: s(), origin: None }));
     all.push(Box::new(SetsError::Empty(s())));
     all.push(Box::new(EvaluateError::Results(s())));
     all.push(Box::new(PeerError::NotFound { looked: vec![] }));

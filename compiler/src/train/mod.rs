@@ -5,6 +5,7 @@ pub mod learner;
 pub mod network;
 pub mod objective;
 pub mod optimiser;
+mod origin;
 pub mod penalty;
 pub mod recipe;
 pub mod run;

@@ -176,7 +176,14 @@ fn what_is_not_finite_stops_the_run() {
     x[0] = f32::NAN;
     let shape = [4, 2];
     let error = trainer.step(&[("x", View::f32(&shape, &x))], Some(View::f32(&shape, &T)), 0.1).unwrap_err();
-    assert_eq!(error.to_string(), "step 1: the loss, NaN, is not finite");
+    assert_eq!(error.to_string(), "step 1: the loss, NaN, is not finite, first in x");
+    let wide = MLP.replace("Relu(%g)", "Exp(%g)");
+    let mut trainer = Trainer::new(&model(&wide), None, &settings(4)).unwrap();
+    step(&mut trainer, &X, &T, 1e-3);
+    let far = X.map(|x| x * 500.0);
+    let error = trainer.step(&[("x", View::f32(&shape, &far))], Some(View::f32(&shape, &T)), 0.1).unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with("step 2: the loss, ") && message.contains(", first at node \"Exp:r\""), "{message}");
 }
 
 #[test]

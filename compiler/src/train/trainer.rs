@@ -1,12 +1,15 @@
 //! A step of training: one plan that computes the loss, its gradients and what parameters become.
 
+use std::collections::BTreeMap;
+
 use hanc_runtime::cpu::Isa;
 use hanc_runtime::cpu::simd::IsaError;
 use hanc_runtime::{DType, Device, Model, Options, Output, RunError, Session, View};
 
-use super::network::{Network, NetworkError, Trained};
+use super::network::{Network, NetworkError, Parameter, Trained};
 use super::objective::{Comparison, Objective, Sides};
 use super::optimiser::{FRESH, HYPER, Optimiser, state_name};
+use super::origin::origin;
 use super::penalty::Orthogonality;
 use crate::grad::{Build, GradError, gradients};
 use crate::ir::{Attr, Graph, NewNode, ValueId};
@@ -96,12 +99,14 @@ pub enum StepError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// The loss or a gradient is not finite.
-    #[error("step {step}: {what} is not finite")]
+    #[error("step {step}: {what} is not finite{}", .origin.as_ref().map_or(String::new(), |place| format!(", first {place}")))]
     NotFinite {
         /// The number of the step.
         step: u64,
         /// The loss, or the gradient of a parameter and the node that reads it.
         what: String,
+        /// Where the first number of the step stands that is not finite.
+        origin: Option<String>,
     },
 }
 
@@ -124,6 +129,11 @@ pub struct Trainer {
     /// Batches behind the last of them.
     batches: usize,
     label: Option<String>,
+    /// The loss without gradients, to look for what is not finite.
+    forward: Graph,
+    /// What the parameters were ahead of the step, on the CPU. Other devices keep them to themselves.
+    before: BTreeMap<String, Vec<f32>>,
+    threads: usize,
 }
 
 const LOSS: &str = "hanc.loss";
@@ -143,9 +153,17 @@ impl Trainer {
             loss = orthogonality.add(&mut build, &network.parameters, loss).map_err(StepError::Loss)?;
         }
         let label = sides.label.map(|_| LABEL.to_owned());
+        let mut forward = graph.clone();
+        forward.set_outputs(vec![loss]);
         let kept = step(&mut graph, &network, loss, settings)?;
-        let session = session(&graph, kept, settings)?;
-        Ok(Trainer { network, session, optimiser: settings.optimiser, steps: 0, batches: 0, label })
+        let options = Options { isa: settings.isa, profile: settings.profile, ..Options::default() };
+        let options = options.threads(settings.threads).device(settings.device.clone());
+        let session = session(&graph, kept, options)?;
+        let (optimiser, threads) = (settings.optimiser, settings.threads);
+        let remembered = matches!(settings.device, Device::Cpu);
+        let remembered = network.parameters.iter().filter(|_| remembered);
+        let before = remembered.map(|parameter| (parameter.name.clone(), Vec::new())).collect();
+        Ok(Trainer { network, session, optimiser, steps: 0, batches: 0, label, forward, before, threads })
     }
 
     /// Learns from one batch: the model's inputs by name, and classes or numbers where there are labels.
@@ -155,6 +173,7 @@ impl Trainer {
         label: Option<View<'_>>,
         rate: f64,
     ) -> Result<Report, StepError> {
+        self.remember();
         let last = self.batches + 1 == self.optimiser.accumulate.max(1);
         let number = self.steps + 1;
         let hyper = [rate as f32, number as f32, f32::from(u8::from(last))];
@@ -172,13 +191,40 @@ impl Trainer {
         let (loss, squares) = (first(LOSS).first().copied().unwrap_or(f32::NAN), first(SQUARES));
         let bad = squares.iter().position(|square| !square.is_finite());
         let norm = squares.iter().map(|square| f64::from(*square)).sum::<f64>().sqrt();
-        if !loss.is_finite() || bad.is_some() {
-            let what = bad.filter(|_| loss.is_finite()).map_or(format!("the loss, {loss},"), |i| self.gradient_of(i));
-            return Err(StepError::NotFinite { step: number, what });
+        if !loss.is_finite() {
+            let (what, origin) = (format!("the loss, {loss},"), self.origin(&all));
+            return Err(StepError::NotFinite { step: number, what, origin });
+        }
+        if let Some(i) = bad {
+            return Err(StepError::NotFinite { step: number, what: self.gradient_of(i), origin: None });
         }
         self.batches = if last { 0 } else { self.batches + 1 };
         self.steps += u64::from(last);
         Ok(Report { loss: f64::from(loss), norm: norm / self.optimiser.accumulate.max(1) as f64 })
+    }
+
+    /// Keeps what the parameters are.
+    fn remember(&mut self) {
+        if self.before.is_empty() {
+            return;
+        }
+        for state in self.session.states() {
+            if let (Some(before), Some(now)) = (self.before.get_mut(state.name), state.f32()) {
+                before.clear();
+                before.extend_from_slice(now);
+            }
+        }
+    }
+
+    /// Where the first number of the last step stands that is not finite.
+    fn origin(&self, inputs: &[(&str, View<'_>)]) -> Option<String> {
+        let sizes = |parameter: &Parameter| parameter.initial.shape.clone();
+        let shapes: Vec<_> = self.network.parameters.iter().map(sizes).collect();
+        let parameters = self.network.parameters.iter().zip(&shapes);
+        let before = |name: &String| self.before.get(name).map_or(&[][..], Vec::as_slice);
+        let parameters = parameters.map(|(p, shape)| (p.name.as_str(), View::f32(shape, before(&p.name))));
+        let all: Vec<_> = inputs.iter().copied().chain(parameters).collect();
+        origin(&self.forward, &all, self.threads)
     }
 
     fn gradient_of(&self, i: usize) -> String {
@@ -317,12 +363,13 @@ fn step(graph: &mut Graph, network: &Network, loss: ValueId, settings: &Settings
 }
 
 /// A value under this name.
-fn named(graph: &mut Graph, value: ValueId, name: &str) -> ValueId {
+pub(crate) fn named(graph: &mut Graph, value: ValueId, name: &str) -> ValueId {
     graph.add_node(NewNode::new("Identity", [value]).opset(13), &[name]).1[0]
 }
 
-/// Rewrites and lowers the graph of a step.
-fn session(graph: &Graph, mut kept: Vec<Kept>, settings: &Settings) -> Result<Session, StepError> {
+/// Rewrites and lowers a graph that holds gradients. Its outputs are what is reported, then what states become, in their
+/// order.
+pub(crate) fn session(graph: &Graph, mut kept: Vec<Kept>, options: Options) -> Result<Session, StepError> {
     let mut graph = graph.clone();
     optimise::with_gradients(&mut graph)?;
     let reported = graph.outputs().len() - kept.len();
@@ -331,8 +378,5 @@ fn session(graph: &Graph, mut kept: Vec<Kept>, settings: &Settings) -> Result<Se
     graph.set_outputs(outputs[..reported].to_vec());
     let lowered = lower_with(&graph, &kept)?;
     let model = Model::new(lowered.plan, lowered.weights)?;
-    let options =
-        Options { isa: settings.isa, profile: settings.profile, ..Options::default() }.threads(settings.threads);
-    let options = options.device(settings.device.clone());
     Ok(Session::new(&model, options)?)
 }
