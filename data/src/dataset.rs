@@ -145,6 +145,11 @@ impl Split {
         Some(*width)
     }
 
+    /// Whether its samples are pictures of bytes.
+    pub fn has_pictures(&self) -> bool {
+        matches!(self.store.samples, Samples::Pictures(_))
+    }
+
     /// Whether its samples have classes.
     pub fn has_classes(&self) -> bool {
         matches!(self.store.labels, Labels::Classes(_))

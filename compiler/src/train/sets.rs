@@ -20,6 +20,8 @@ pub struct Sets {
     pub changed: Arc<Transform>,
     /// How samples are prepared to be judged.
     pub plain: Arc<Transform>,
+    /// How samples are prepared to be judged, but for the normalisation: pixels from 0 to 1.
+    pub bare: Arc<Transform>,
     /// Names of the classes.
     pub classes: Vec<String>,
 }
@@ -112,14 +114,17 @@ impl Sets {
             spec => other(spec),
         };
         let (validation, test) = (of(&data.validation, Which::Validation)?, of(&data.test, Which::Test)?);
-        let prepare = |augment: &[Augment]| Transform::of_split(&prepared(data, port, &set, augment.to_vec()), &train);
-        let (changed, plain) = (prepare(&data.augment)?, prepare(&[])?);
+        let options = |augment: &[Augment]| prepared(data, port, &set, augment.to_vec());
+        let changed = Transform::of_split(&options(&data.augment), &train)?;
+        let plain = changed.without_augmentation();
+        let bare = TransformOptions { normalise: hanc_data::Normalise::None, ..options(&[]) };
+        let bare = Transform::of_split(&bare, &train)?;
         let sample = plain.shape();
         if sample.iter().product::<usize>() != port.sample.iter().product::<usize>() {
             let (name, wanted) = (port.name.clone(), port.sample.clone());
             return Err(SetsError::Shape { name, wanted, sample: sample.to_vec() });
         }
-        Ok(Sets { train, validation, test, changed, plain, classes: set.classes().to_vec() })
+        Ok(Sets { train, validation, test, changed, plain, bare, classes: set.classes().to_vec() })
     }
 }
 
@@ -129,12 +134,13 @@ fn options(data: &recipe::Data) -> OpenOptions {
     OpenOptions { standardise: table && data.normalise == Normalise::Training, ..OpenOptions::default() }
 }
 
-/// The set with the splits that its files say; those that they do not say have the recipe's shares.
+/// The set with the splits that its files say; those that they do not say, or all if the recipe pools them, have the
+/// recipe's shares.
 fn opened(data: &recipe::Data, seed: u64) -> Result<Dataset, SetsError> {
     let [train, validation, test] = data.split;
     let share = |elsewhere: &str, share: f64| if elsewhere.is_empty() { share } else { 0.0 };
     let shares = [train, share(&data.validation, validation), share(&data.test, test)];
-    let fractions = data.path.starts_with("synth:").then_some(shares);
+    let fractions = (data.pool || data.path.starts_with("synth:")).then_some(shares);
     let own = OpenOptions { seed, fractions, shares: Some(shares).filter(|_| fractions.is_none()), ..options(data) };
     Ok(hanc_data::open(&data.path, &own)?)
 }
@@ -158,4 +164,28 @@ fn prepared(data: &recipe::Data, port: &Port, set: &Dataset, augment: Vec<Augmen
         },
     };
     TransformOptions { size: size.filter(|_| pictures), channels, normalise, augment }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pooled_samples_are_drawn_from_all_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, rows: usize| {
+            let rows: String = (0..rows).map(|i| format!("{i},{},0.5\n", i * i)).collect();
+            std::fs::write(folder.path().join(name), rows).unwrap();
+        };
+        write("train.csv", 6);
+        write("test.csv", 4);
+        let port = Port { name: "x".into(), sample: vec![2], batch: None };
+        let path = folder.path().to_string_lossy().into_owned();
+        let sizes = |pool: bool| {
+            let data = recipe::Data { path: path.clone(), split: [0.3, 0.0, 0.7], pool, ..recipe::Data::default() };
+            let sets = Sets::open(&data, 1, &port).unwrap();
+            (sets.train.len(), sets.test.map(|split| split.len()))
+        };
+        assert_eq!((sizes(false), sizes(true)), ((6, Some(4)), (3, Some(7))));
+    }
 }

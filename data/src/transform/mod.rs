@@ -87,6 +87,11 @@ impl Transform {
         !self.augment.is_empty()
     }
 
+    /// What is subtracted from each channel, and what it is then divided by; `None` where numbers stay as they are.
+    pub fn normalisation(&self) -> Option<(&[f32], &[f32])> {
+        self.channels.as_ref().map(normalise::Channels::moments)
+    }
+
     /// Shape of a prepared sample.
     pub fn shape(&self) -> &[usize] {
         &self.shape

@@ -81,6 +81,11 @@ impl Channels {
         Ok(Channels { mean, deviation, bytes })
     }
 
+    /// Means and deviations.
+    pub fn moments(&self) -> (&[f32], &[f32]) {
+        (&self.mean, &self.deviation)
+    }
+
     /// From pixels with channels innermost to planes.
     pub fn of_bytes(&self, pixels: &[u8], out: &mut [f32]) {
         let count = self.bytes.len();

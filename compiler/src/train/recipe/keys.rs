@@ -75,6 +75,7 @@ pub static KEYS: &[Key] = &[
     Key { path: "data.validation", takes: Text },
     Key { path: "data.test", takes: Text },
     Key { path: "data.split", takes: Numbers(Some(3), Share) },
+    Key { path: "data.pool", takes: Bool },
     Key { path: "data.resize", takes: Wholes },
     Key { path: "data.normalise", takes: OneOf(&["none", "training", "imagenet", "given"]) },
     Key { path: "data.mean", takes: Numbers(None, Finite) },

@@ -45,6 +45,8 @@ pub struct Data {
     pub test: String,
     /// Shares for training, validation and test of the samples that the data set does not assign itself.
     pub split: [f64; 3],
+    /// Whether the shares are those of all samples, whatever the data set assigns.
+    pub pool: bool,
     /// Height and width that pictures are brought to; empty for those of the model's input.
     pub resize: Vec<usize>,
     /// What is subtracted and divided by.
@@ -306,6 +308,7 @@ impl Default for Data {
             validation: String::new(),
             test: String::new(),
             split: [0.9, 0.1, 0.0],
+            pool: false,
             resize: Vec::new(),
             normalise: Normalise::None,
             mean: Vec::new(),
