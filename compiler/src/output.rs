@@ -7,6 +7,8 @@ use std::sync::Mutex;
 
 /// Files that this run writes, for [`abandon`].
 static ANNOUNCED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// Temporary folders that this run made, for [`abandon`].
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Writes a file under a temporary name in the same folder, which takes the file's name when it is complete.
 pub fn replace(path: &Path, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
@@ -41,8 +43,19 @@ pub fn announce(path: &Path) {
     }
 }
 
-/// Removes the temporary files of all announced files: the program is about to end.
+/// A temporary folder, which is removed when it is no longer held, or abandoned.
+pub fn scratch() -> io::Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("hanc-").tempdir()?;
+    if let Ok(mut folders) = FOLDERS.lock() {
+        folders.push(folder.path().to_owned());
+    }
+    Ok(folder)
+}
+
+/// Removes temporary folders and the temporary files of all announced files: the program is about to end.
 pub fn abandon() {
+    let folders = FOLDERS.lock().map(|folders| folders.clone()).unwrap_or_default();
+    folders.iter().for_each(|folder| drop(std::fs::remove_dir_all(folder)));
     let announced = ANNOUNCED.lock().map(|paths| paths.clone()).unwrap_or_default();
     for path in announced {
         scratches(&path).for_each(|scratch| drop(std::fs::remove_file(scratch)));
@@ -106,7 +119,10 @@ mod tests {
         half.iter().for_each(|name| std::fs::write(dir.path().join(name), "half").unwrap());
         std::fs::write(dir.path().join("other.tmp"), "other").unwrap();
         announce(&path);
+        let folder = scratch().unwrap();
+        std::fs::write(folder.path().join("model.onnx"), "model").unwrap();
         abandon();
+        assert!(!folder.path().exists());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
     }

@@ -75,8 +75,7 @@ fn from_zoo(spec: &str, name: &str, ui: &Ui) -> Result<(ModelFile, tempfile::Tem
 
 /// A folder that is removed when it is no longer held.
 pub(super) fn scratch(name: &str) -> Result<tempfile::TempDir, Failure> {
-    let made = tempfile::Builder::new().prefix("hanc-").tempdir();
-    made.map_err(|e| Failure::new("E104", name, format!("no temporary folder can be made: {e}")))
+    crate::output::scratch().map_err(|e| Failure::new("E104", name, format!("no temporary folder can be made: {e}")))
 }
 
 impl Loaded {
