@@ -1,5 +1,6 @@
 //! hanc: a compiler for ONNX models that replaces MLP blocks by Householder-absolute layers.
 
+pub mod attack;
 pub mod bench;
 pub mod blocks;
 pub mod cli;

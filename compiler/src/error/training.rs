@@ -3,6 +3,7 @@
 use hanc_runtime::cpu::simd::IsaError;
 
 use super::{Coded, node};
+use crate::attack::AttackError;
 use crate::fit::FitError;
 use crate::grad::GradError;
 use crate::train::StepError;
@@ -114,6 +115,22 @@ impl Coded for EvaluateError {
             EvaluateError::Compile(error) => error.place(),
             EvaluateError::Run(error) => error.place(),
             _ => None,
+        }
+    }
+}
+
+impl Coded for AttackError {
+    fn code(&self) -> &'static str {
+        match self {
+            AttackError::Step(error) => error.code(),
+            AttackError::Evaluate(error) => error.code(),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            AttackError::Step(error) => error.place(),
+            AttackError::Evaluate(error) => error.place(),
         }
     }
 }

@@ -132,15 +132,16 @@ fn grad(op: Option<&Op>) -> Grad {
     op.map_or(Grad::Never("hanc does not know this operator"), |op| op.grad)
 }
 
-/// The real values that change with small changes of these.
+/// The real values that change with small changes of these, and whatever comes of them where no gradient passes.
 fn varying(graph: &Graph, order: &[NodeId], wrt: &[ValueId]) -> BTreeSet<ValueId> {
     let mut varies: BTreeSet<ValueId> = wrt.iter().copied().collect();
     for &id in order {
         let node = graph.node(id);
         let reads = node.inputs.iter().flatten().chain(&node.captures).any(|value| varies.contains(value));
         if reads && !matches!(grad(node.op), Grad::Zero) {
+            let never = matches!(grad(node.op), Grad::Never(_));
             let real = |value: &ValueId| graph.value(*value).dtype.is_none_or(|dtype| dtype.is_real());
-            varies.extend(node.outputs.iter().flatten().copied().filter(real));
+            varies.extend(node.outputs.iter().flatten().copied().filter(|value| never || real(value)));
         }
     }
     varies

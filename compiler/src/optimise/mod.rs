@@ -101,6 +101,12 @@ pub fn for_training(graph: &mut Graph) -> Result<(), OptimiseError> {
     STAGES.iter().filter(|stage| AHEAD.contains(&stage.name)).try_for_each(|stage| apply(stage, graph))
 }
 
+/// Rewrites a graph whose parameters are constants, ahead of taking its gradients by inputs.
+pub fn for_input_gradients(graph: &mut Graph) -> Result<(), OptimiseError> {
+    let ahead = |stage: &&Stage| AHEAD.contains(&stage.name) || stage.name == "han";
+    STAGES.iter().filter(ahead).try_for_each(|stage| apply(stage, graph))
+}
+
 /// Rewrites a graph that holds gradients.
 pub fn with_gradients(graph: &mut Graph) -> Result<(), OptimiseError> {
     STAGES.iter().filter(|stage| BEHIND.contains(&stage.name)).try_for_each(|stage| apply(stage, graph))

@@ -151,12 +151,7 @@ impl Tally {
     }
 
     fn class(&mut self, row: &[f32], class: i64) -> Result<(), EvaluateError> {
-        let own = usize::try_from(class).ok().and_then(|class| row.get(class)).copied();
-        let Some(own) = own else {
-            return Err(EvaluateError::Results(format!("the model knows {} classes, a label is {class}", row.len())));
-        };
-        let ahead = |(i, x): &(usize, &f32)| **x > own || **x == own && (*i as i64) < class || x.is_nan();
-        let ahead = row.iter().enumerate().filter(ahead).count();
+        let (own, ahead) = rank(row, class)?;
         self.hits[0] += usize::from(ahead == 0);
         self.hits[1] += usize::from(ahead < 5);
         let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -209,6 +204,16 @@ impl Tally {
         }
         metrics
     }
+}
+
+/// The number of a class in a row, and how many classes are ahead of it: greater ones, equal ones of smaller index, and
+/// what is no number.
+pub(crate) fn rank(row: &[f32], class: i64) -> Result<(f32, usize), EvaluateError> {
+    let own = usize::try_from(class).ok().and_then(|class| row.get(class)).copied();
+    let unknown = || EvaluateError::Results(format!("the model knows {} classes, a label is {class}", row.len()));
+    let own = own.ok_or_else(unknown)?;
+    let ahead = |(i, x): &(usize, &f32)| **x > own || **x == own && (*i as i64) < class || x.is_nan();
+    Ok((own, row.iter().enumerate().filter(ahead).count()))
 }
 
 #[cfg(test)]

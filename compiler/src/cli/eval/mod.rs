@@ -11,7 +11,9 @@ use crate::train::evaluate::{EvaluateError, Judge};
 use crate::train::recipe;
 use crate::train::sets::{Port, Sets};
 
-/// Measures a model on samples: top-1, top-5 and loss of classes, RMSE and R² of numbers.
+mod attack;
+
+/// Measures a model on samples: top-1, top-5 and loss of classes, RMSE and R² of numbers, or how it stands attacks.
 #[derive(Debug, Args)]
 pub(super) struct Eval {
     /// The model
@@ -30,6 +32,11 @@ pub(super) struct Eval {
     recipe: String,
     #[command(flatten)]
     device: DeviceArgs,
+    /// Take no more than the first N samples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    samples: Option<u32>,
+    #[command(flatten)]
+    attack: attack::AttackArgs,
 }
 
 impl Eval {
@@ -40,8 +47,13 @@ impl Eval {
         let port = Port::of(&model.graph).map_err(|e| Failure::at(&*self.model, &e))?;
         let sets = Sets::open(&data, ui.seed(), &port).map_err(|e| Failure::at(&*self.data, &e))?;
         let (name, split) = self.split(&sets)?;
+        let first: Vec<u32> = (0..self.samples.unwrap_or(u32::MAX).min(split.len() as u32)).collect();
+        let split = &split.select(&first);
         let fail = |error: EvaluateError| Failure::at(&*self.model, &error);
         let options = Options::default().threads(ui.threads).device(self.device.open(ui)?);
+        if self.attack.is_wanted() {
+            return self.attack.run((&self.model, &model.graph, &port), (name, split, &sets), options, ui);
+        }
         let mut judge = Judge::new(&model.graph, &port.sample, port.batch, options).map_err(fail)?;
         let metrics = judge.judge(split, &sets.plain).map_err(fail)?;
         if metrics.is_empty() {
