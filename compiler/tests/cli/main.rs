@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attack;
 mod bench;
 mod calls;
 mod compiled;
 mod data;
 mod files;
 mod goal;
+#[cfg(unix)]
+mod kill;
 mod measure;
 mod recipe;
 mod repro;

@@ -31,6 +31,8 @@ fn arguments<'a>(name: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a st
 /// Starts a run and sends it a signal as soon as its folder has a checkpoint behind this step.
 fn signalled(bench: &Bench, args: &[&str], behind: u64, signal: &str) -> (Option<i32>, Vec<u8>) {
     let mut child = command(bench.dir.path(), &[args, &["--json"]].concat())
+        // What a process that is killed leaves behind goes with the folder.
+        .env("TMPDIR", bench.dir.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -51,13 +53,14 @@ fn wait(child: &mut Child, checkpoints: &Path, behind: u64) {
     }
 }
 
-fn newest(checkpoints: &Path) -> Option<u64> {
+/// The step of the newest checkpoint.
+pub fn newest(checkpoints: &Path) -> Option<u64> {
     let names = std::fs::read_dir(checkpoints).ok()?.flatten().map(|entry| entry.file_name().into_string());
     names.flatten().filter_map(|name| name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()).max()
 }
 
 /// The files of a run folder, but for what the clock says.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = [folder.to_owned(), folder.join("checkpoints")];
     let entries = entries.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(Result::unwrap);
     let files = entries.filter(|entry| entry.path().is_file() && entry.file_name() != "timing.jsonl");

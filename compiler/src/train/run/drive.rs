@@ -68,6 +68,9 @@ impl<'a> Drive<'a> {
         let recorder = Recorder::open(&folder, &ledger.cursor)?;
         let mut progress = Progress::new(options.progress, ledger.step, plan.total);
         notes.iter().for_each(|note| progress.note(note));
+        if let Some(step) = resumed_from {
+            progress.note(&format!("goes on from step {step}"));
+        }
         let now = Instant::now();
         let clock = Clock { begun: now, stepping: Duration::ZERO, steps: 0, saved: now, drawn: now };
         let saved = resumed_from;
