@@ -47,7 +47,7 @@ pub enum Attack {
 pub enum AttackError {
     /// Its gradients cannot be computed.
     #[error(transparent)]
-    Step(#[from] StepError),
+    Step(Box<StepError>),
     /// Samples cannot be read, or its results are no classes.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
@@ -55,7 +55,7 @@ pub enum AttackError {
 
 impl From<RunError> for AttackError {
     fn from(error: RunError) -> AttackError {
-        AttackError::Step(error.into())
+        StepError::from(error).into()
     }
 }
 
@@ -82,6 +82,12 @@ pub struct Victim<'a> {
     pub batch: usize,
     /// What computes.
     pub options: Options,
+}
+
+impl From<StepError> for AttackError {
+    fn from(error: StepError) -> AttackError {
+        AttackError::Step(Box::new(error))
+    }
 }
 
 /// Points with their classes.

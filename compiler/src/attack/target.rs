@@ -30,7 +30,7 @@ pub(super) struct Target {
 
 /// What is wrong with a graph.
 pub(super) fn flaw(message: String) -> AttackError {
-    AttackError::Step(StepError::Loss(message))
+    StepError::Loss(message).into()
 }
 
 impl Target {

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     #[cfg(feature = "cuda")]
     fn a_device_that_is_not_there() {
-        let missing = cuda(1 << 20).err().expect("no machine has so many devices");
+        let missing = cuda(1 << 20).expect_err("no machine has so many devices");
         assert!(
             ["installed", "no CUDA device", "does not start"].iter().any(|part| missing.contains(part)),
             "{missing}"

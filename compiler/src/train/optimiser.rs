@@ -65,14 +65,16 @@ impl Optimiser {
         Optimiser { rule, weights: group, reflections: group, clip: None, accumulate: 1, average: None }
     }
 
-    /// Adds the steps of all parameters, given their gradients, to a graph.
+    /// Adds the steps of all parameters, given their gradients, to a graph. Nothing changes where the loss is not finite.
     pub fn steps(
         &self,
         build: &mut Build<'_>,
+        loss: ValueId,
         parameters: &[Parameter],
         gradients: &[ValueId],
     ) -> Result<(Control, Vec<Kept>), String> {
-        let hyper = input(build, HYPER, 3);
+        let (hyper, zero) = (input(build, HYPER, 3), build.times(loss, 0.0));
+        let hyper = build.op("Add", &[hyper, zero]);
         let fresh = (self.accumulate > 1).then(|| input(build, FRESH, 1));
         let mut kept = Vec::new();
         let gradients: Vec<ValueId> =

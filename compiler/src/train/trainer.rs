@@ -1,12 +1,10 @@
 //! A step of training: one plan that computes the loss, its gradients and what parameters become.
 
-use std::collections::BTreeMap;
-
 use hanc_runtime::cpu::Isa;
 use hanc_runtime::cpu::simd::IsaError;
 use hanc_runtime::{DType, Device, Model, Options, Output, RunError, Session, View};
 
-use super::network::{Network, NetworkError, Parameter, Trained};
+use super::network::{Network, NetworkError, Trained};
 use super::objective::{Comparison, Objective, Sides};
 use super::optimiser::{FRESH, HYPER, Optimiser, state_name};
 use super::origin::origin;
@@ -131,8 +129,6 @@ pub struct Trainer {
     label: Option<String>,
     /// The loss without gradients, to look for what is not finite.
     forward: Graph,
-    /// What the parameters were ahead of the step, on the CPU. Other devices keep them to themselves.
-    before: BTreeMap<String, Vec<f32>>,
     threads: usize,
 }
 
@@ -160,10 +156,7 @@ impl Trainer {
         let options = options.threads(settings.threads).device(settings.device.clone());
         let session = session(&graph, kept, options)?;
         let (optimiser, threads) = (settings.optimiser, settings.threads);
-        let remembered = matches!(settings.device, Device::Cpu);
-        let remembered = network.parameters.iter().filter(|_| remembered);
-        let before = remembered.map(|parameter| (parameter.name.clone(), Vec::new())).collect();
-        Ok(Trainer { network, session, optimiser, steps: 0, batches: 0, label, forward, before, threads })
+        Ok(Trainer { network, session, optimiser, steps: 0, batches: 0, label, forward, threads })
     }
 
     /// Learns from one batch: the model's inputs by name, and classes or numbers where there are labels.
@@ -173,7 +166,6 @@ impl Trainer {
         label: Option<View<'_>>,
         rate: f64,
     ) -> Result<Report, StepError> {
-        self.remember();
         let last = self.batches + 1 == self.optimiser.accumulate.max(1);
         let number = self.steps + 1;
         let hyper = [rate as f32, number as f32, f32::from(u8::from(last))];
@@ -203,26 +195,11 @@ impl Trainer {
         Ok(Report { loss: f64::from(loss), norm: norm / self.optimiser.accumulate.max(1) as f64 })
     }
 
-    /// Keeps what the parameters are.
-    fn remember(&mut self) {
-        if self.before.is_empty() {
-            return;
-        }
-        for state in self.session.states() {
-            if let (Some(before), Some(now)) = (self.before.get_mut(state.name), state.f32()) {
-                before.clear();
-                before.extend_from_slice(now);
-            }
-        }
-    }
-
-    /// Where the first number of the last step stands that is not finite.
+    /// Where the first number of the last step stands that is not finite. A loss that is not changes no parameter.
     fn origin(&self, inputs: &[(&str, View<'_>)]) -> Option<String> {
-        let sizes = |parameter: &Parameter| parameter.initial.shape.clone();
-        let shapes: Vec<_> = self.network.parameters.iter().map(sizes).collect();
-        let parameters = self.network.parameters.iter().zip(&shapes);
-        let before = |name: &String| self.before.get(name).map_or(&[][..], Vec::as_slice);
-        let parameters = parameters.map(|(p, shape)| (p.name.as_str(), View::f32(shape, before(&p.name))));
+        let is_parameter = |name: &str| self.network.parameters.iter().any(|parameter| parameter.name == name);
+        let parameters: Vec<_> = self.session.states().filter(|state| is_parameter(state.name)).collect();
+        let parameters = parameters.iter().filter_map(|state| Some((state.name, View::f32(state.shape, state.f32()?))));
         let all: Vec<_> = inputs.iter().copied().chain(parameters).collect();
         origin(&self.forward, &all, self.threads)
     }
@@ -345,7 +322,7 @@ fn step(graph: &mut Graph, network: &Network, loss: ValueId, settings: &Settings
     let mut build = Build::new(graph, "step");
     let gradients: Vec<ValueId> =
         found.into_iter().zip(&wrt).map(|(found, value)| found.unwrap_or_else(|| build.full(*value, 0.0))).collect();
-    let steps = settings.optimiser.steps(&mut build, &network.parameters, &gradients);
+    let steps = settings.optimiser.steps(&mut build, loss, &network.parameters, &gradients);
     let (control, mut kept) = steps.map_err(StepError::Loss)?;
     kept.extend(network.statistics.iter().map(|statistic| {
         let batch =

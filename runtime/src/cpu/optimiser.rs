@@ -93,7 +93,7 @@ fn number(site: &Site<'_>, key: &str) -> Result<f64, Fault> {
 /// Learning rate and number of the step; none where nothing changes.
 fn hyper(frame: &Frame<'_>, i: usize, factor: f64) -> Option<(f64, f64)> {
     match *frame.real(i) {
-        [rate, step, apply] if apply != 0.0 => Some((f64::from(rate) * factor, f64::from(step))),
+        [rate, step, apply] if apply > 0.0 => Some((f64::from(rate) * factor, f64::from(step))),
         _ => None,
     }
 }
@@ -331,6 +331,7 @@ mod tests {
             sgd(n, [0.1, 1.0, 1.0]).within(2e-7);
             sgd(n, [0.1, 1.0, 1.0]).param("nesterov", true).param("rate_factor", 0.5).within(2e-7);
             sgd(n, [0.1, 1.0, 0.0]).exactly();
+            sgd(n, [f32::NAN; 3]).exactly();
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) static KERNELS: &[Kernel] = &[
 /// Learning rate, number of the step; none where nothing changes.
 fn hyper<R: Real>(call: &Call<'_, R>, i: usize) -> Result<Option<(f64, f64)>, Fault> {
     match call.real(i)?.0 {
-        [rate, step, apply] => Ok((*apply != R::ZERO).then(|| (rate.f64() * factor(call.params), step.f64()))),
+        [rate, step, apply] => Ok((*apply > R::ZERO).then(|| (rate.f64() * factor(call.params), step.f64()))),
         other => Err(Fault(format!("H has {} numbers, 3 are needed", other.len()))),
     }
 }

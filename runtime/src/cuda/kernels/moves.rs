@@ -126,7 +126,7 @@ fn transpose(site: &Site<'_>) -> Result<Option<Job>, Fault> {
 fn squares(axes: &[(usize, [i64; 2])]) -> Option<(usize, usize, usize)> {
     let merged = Axes::of(axes.to_vec());
     let (batch, rest) = match merged.axes() {
-        [rest @ ..] if rest.len() == 2 => (1, rest),
+        rest if rest.len() == 2 => (1, rest),
         [batch, rest @ ..] if rest.len() == 2 && batch.1[0] == batch.1[1] => (batch.0, rest),
         _ => return None,
     };

@@ -1,4 +1,4 @@
-// What parameters and their states become. `h` is the learning rate, the number of the step and whether anything changes; `s` is
+// What parameters and their states become. `h` is the learning rate, the number of the step and whether anything changes (a positive number); `s` is
 // what gradients are multiplied by, or null. Results may lie where operands do.
 
 KERNEL sgd(float *p2, float *m2, const float *p, const float *m, const float *g, const float *h, const float *s, i64 n,
@@ -6,7 +6,7 @@ KERNEL sgd(float *p2, float *m2, const float *p, const float *m, const float *g,
     i64 i = item();
     if (i >= n) return;
     float rate = h[0] * rate_factor, was = p[i], speed = m[i];
-    if (h[2] != 0) {
+    if (h[2] > 0) {
         float own = (s ? *s : 1) * g[i] + decay * was;
         speed = momentum * speed + own;
         was -= rate * (nesterov ? own + momentum * speed : speed);
@@ -20,7 +20,7 @@ KERNEL adam(float *p2, float *m2, float *v2, const float *p, const float *m, con
     i64 i = item();
     if (i >= n) return;
     float was = p[i], mean = m[i], square = v[i];
-    if (h[2] != 0) {
+    if (h[2] > 0) {
         double rate = h[0] * rate_factor;
         float keep = decoupled ? (float)(1 - rate * decay) : 1, added = decoupled ? 0 : (float)decay;
         float first = (float)(rate / (1 - pow(beta1, (double)h[1]))), root = (float)sqrt(1 - pow(beta2, (double)h[1]));
@@ -41,5 +41,5 @@ KERNEL accumulate(float *y, const float *a, const float *g, const float *fresh, 
 
 KERNEL blend(float *y, const float *x, const float *z, const float *h, i64 n, float weight) {
     i64 i = item();
-    if (i < n) y[i] = h && h[2] == 0 ? x[i] : x[i] + weight * (z[i] - x[i]);
+    if (i < n) y[i] = h && !(h[2] > 0) ? x[i] : x[i] + weight * (z[i] - x[i]);
 }
