@@ -1,6 +1,6 @@
 //! Trials on the CUDA device: emulated, or, with the environment variable `HANC_GPU`, a GPU.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::{Bound, Trial, Values, Wanted, compare, same_bits};
@@ -22,8 +22,8 @@ pub(crate) fn devices() -> Option<&'static [Cuda; 2]> {
             let gpu = || Cuda::open(0).unwrap_or_else(|missing| panic!("HANC_GPU is set, but {missing}"));
             return Some([gpu(), gpu()]);
         }
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let target = target.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into());
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(target);
         let device = |backwards| Some(Cuda::on(Arc::new(Emulator::new(&target.join("emulator"), backwards)?)));
         Some([device(false)?, device(true)?])
     });

@@ -47,10 +47,14 @@ struct State {
 type Run = unsafe extern "C" fn(*const *const c_void, *const u32, *const u32, u32, u32);
 
 impl Emulator {
-    /// An emulator that keeps compiled kernels in this folder. `None` without a C++ compiler (`CXX`, or `c++`).
+    /// An emulator that keeps compiled kernels in this folder. `None` without a C++ compiler for this machine (`CXX`, or
+    /// `c++`).
     pub fn new(cache: &Path, backwards: bool) -> Option<Emulator> {
         let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
-        let found = Process::new(&compiler).arg("--version").output().is_ok_and(|output| output.status.success());
+        // A compiler for another machine makes nothing that can be loaded here.
+        let machine =
+            Process::new(&compiler).arg("-dumpmachine").output().ok().filter(|output| output.status.success())?;
+        let found = String::from_utf8_lossy(&machine.stdout).starts_with(std::env::consts::ARCH);
         let properties = Properties {
             name: "emulated".into(),
             architecture: 80,
