@@ -40,7 +40,7 @@ impl<'a> Bench<'a> {
 
     fn results(&self, graph: &Graph) -> Result<Vec<f32>, FitError> {
         let (split, transform, port) = self.samples;
-        let batch = port.batch.unwrap_or(64);
+        let batch = super::batch(port, split);
         let loading = LoaderOptions { batch, order: Order::Shuffled, drop_last: true, ..LoaderOptions::default() };
         let (mut loader, mut samples) = (Loader::new(split, &Arc::clone(transform), loading)?, Batch::default());
         let mut judge = Judge::new(graph, &port.sample, port.batch, super::session(self.effort))?;

@@ -128,7 +128,7 @@ fn observe(
     let model = Model::new(compiled.plan, compiled.weights).map_err(EvaluateError::from)?;
     let session = Session::new(&model, session(effort));
     let mut session = session.map_err(EvaluateError::from)?;
-    let batch = port.batch.unwrap_or(64);
+    let batch = batch(port, split);
     let loading = LoaderOptions { batch, order: Order::Shuffled, drop_last: true, ..LoaderOptions::default() };
     let (mut loader, mut samples) = (Loader::new(split, transform, loading)?, Batch::default());
     let mut pairs = Pairs { shape: Vec::new(), axes: input.axes.clone(), x: Vec::new(), y: Vec::new() };
@@ -145,6 +145,11 @@ fn observe(
         }
     }
     Ok(pairs)
+}
+
+/// Samples of a batch: no more than there are, unless the model fixes their number.
+fn batch(port: &Port, split: &Split) -> usize {
+    port.batch.unwrap_or(split.len().clamp(1, 64))
 }
 
 /// Batches of samples that are looked at: no more than an epoch has.

@@ -8,6 +8,8 @@ use crate::bench::Bench;
 /// A mixer of two blocks for pictures of 16 by 16.
 const MODEL: &str = "zoo:mixer,image=16,patch=8,width=16,depth=1,token-hidden=8,channel-hidden=16,classes=4";
 const SAMPLES: &str = "synth:shapes,size=16,count=160";
+/// Parts for training, for judging and for the test.
+const PARTS: &str = "data.split=[0.6, 0.2, 0.2]";
 
 fn convert<'a>(data: &'a str, drop: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let call = ["convert", MODEL, "--replace", "mlp-blocks", "--calibrate", data, "--max-drop", drop, "--threads", "1"];
@@ -17,7 +19,7 @@ fn convert<'a>(data: &'a str, drop: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn what_the_goal_allows_is_replaced() {
     let bench = Bench::new();
-    let quick = ["--epochs", "4", "--report", "report.html"];
+    let quick = ["--epochs", "4", "--prepare", PARTS, "--report", "report.html"];
     let (exit, json) = bench.json(&convert(SAMPLES, "100%", &[&quick[..], &["-o", "y.onnx"]].concat()));
     assert_eq!((exit, json["replaced"].as_array().map(Vec::len)), (0, Some(2)), "{json:#}");
     let goal = &json["goal"];
@@ -48,7 +50,7 @@ fn what_the_goal_allows_is_replaced() {
         std::fs::read(bench.path("y.onnx")).unwrap() == std::fs::read(bench.path("z.onnx")).unwrap(),
         "another result"
     );
-    let (exit, json) = bench.json(&["eval", "y.onnx", "--data", SAMPLES]);
+    let (exit, json) = bench.json(&["eval", "y.onnx", "--data", SAMPLES, PARTS]);
     assert_eq!((exit, &json["metrics"]["top1"]), (0, &test["after"]));
 }
 

@@ -65,7 +65,7 @@ pub(super) struct Convert {
     prepare: Vec<String>,
     /// Keep as many replacements as lose no more than this on held-out samples of --calibrate, and put the others back;
     /// all weights are trained, with the original as teacher
-    #[arg(long, value_name = "P%", requires = "calibrate", help_heading = "A goal")]
+    #[arg(long, value_name = "P%", requires = "calibrate", allow_hyphen_values = true, help_heading = "A goal")]
     max_drop: Option<String>,
     /// What must not drop: top1, top5, agreement (with the original's results, without labels), r2 in points; loss,
     /// rmse as a part of the original's. By default top1 of classes, rmse of numbers, otherwise agreement
