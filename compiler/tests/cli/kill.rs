@@ -15,11 +15,11 @@ use crate::resume::{files, newest};
 
 /// Steps between two checkpoints.
 const INTERVAL: u64 = 2;
-/// 160 samples in batches of 8 are 20 steps an epoch. A checkpoint holds 8 MB, so that writing it takes the larger part of
+/// 160 samples in batches of 8 are 20 steps an epoch. A checkpoint holds 3 MB, so that writing it takes the larger part of
 /// a run and is met often.
 const SETTINGS: [&str; 15] = [
     "train",
-    "zoo:hannet,in=192,out=4,depth=4,width=2500",
+    "zoo:hannet,in=192,out=4,depth=4,width=1000",
     "--data",
     "synth:shapes,size=8,count=200",
     "--threads=1",
