@@ -12,9 +12,9 @@ fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn robust_accuracy_falls_with_the_radius() {
     let bench = Bench::new();
-    let (exit, plain) = bench.json(&eval(&["--samples", "30"]));
-    assert_eq!((exit, plain["samples"].as_u64()), (0, Some(30)), "{plain:#}");
-    let attack = ["--samples", "30", "--attack", "pgd", "--eps", "0,1/255,0.25", "--steps", "5"];
+    let (exit, plain) = bench.json(&eval(&["--samples", "15"]));
+    assert_eq!((exit, plain["samples"].as_u64()), (0, Some(15)), "{plain:#}");
+    let attack = ["--samples", "15", "--attack", "pgd", "--eps", "0,1/255,0.25", "--steps", "5"];
     let (exit, one) = bench.json(&eval(&[&attack[..], &["--threads", "1"]].concat()));
     let two = bench.json(&eval(&[&attack[..], &["--threads", "2"]].concat())).1;
     assert_eq!((exit, &one), (0, &two));
@@ -27,7 +27,7 @@ fn robust_accuracy_falls_with_the_radius() {
     let output = bench.run(&eval(&["--samples", "10", "--attack", "cw", "--c", "1,10", "--steps", "20"]));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        text.starts_with("10 samples for test under cw, accuracy without it ") && text.contains("mean l2"),
+        text.starts_with("10 samples for validation under cw, accuracy without it ") && text.contains("mean l2"),
         "{text}"
     );
 }

@@ -2,10 +2,10 @@
 //! is unreadable, one interval between checkpoints is lost at most, and all end in the same bytes. `HANC_KILLS` and
 //! `HANC_RESUMES` set how often.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hanc_models::Stream;
 use serde_json::Value;
@@ -15,11 +15,11 @@ use crate::resume::{files, newest};
 
 /// Steps between two checkpoints.
 const INTERVAL: u64 = 2;
-/// 160 samples in batches of 8 are 20 steps an epoch. A checkpoint holds 8 MB, so that writing it takes the larger part of
+/// 160 samples in batches of 8 are 20 steps an epoch. A checkpoint holds 3 MB, so that writing it takes the larger part of
 /// a run and is met often.
 const SETTINGS: [&str; 15] = [
     "train",
-    "zoo:hannet,in=192,out=4,depth=4,width=2500",
+    "zoo:hannet,in=192,out=4,depth=4,width=1000",
     "--data",
     "synth:shapes,size=8,count=200",
     "--threads=1",
@@ -73,21 +73,33 @@ impl Run<'_> {
         self.bench.path(&format!("{}.{what}", self.name))
     }
 
+    /// Waits until a process that began at this time takes steps, or ends.
+    fn learns(&self, child: &mut Child, since: SystemTime) {
+        while self.resumed().is_none() && self.writing(since).is_none() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The step that the last process went on from: none where it did not come to say it.
     fn resumed(&self) -> Option<u64> {
         let said = std::fs::read_to_string(self.file("said")).unwrap();
         said.lines().find_map(|line| line.strip_prefix("goes on from step ")?.parse().ok())
     }
 
-    /// The newest checkpoint, and the one that was being written.
-    fn checkpoints(&self) -> (Option<u64>, Option<u64>) {
-        let folder = self.folder().join("checkpoints");
-        let names = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        let written = |name: std::ffi::OsString| {
-            let name = name.into_string().ok()?;
-            name.strip_prefix(".step-")?.strip_suffix(".safetensors.tmp")?.parse().ok()
+    /// The step of the newest checkpoint, 0 where there is none.
+    fn newest(&self) -> u64 {
+        newest(&self.folder().join("checkpoints")).unwrap_or(0)
+    }
+
+    /// The step of the checkpoint that a process which began at this time has not finished.
+    fn writing(&self, since: SystemTime) -> Option<u64> {
+        let entries = std::fs::read_dir(self.folder().join("checkpoints")).into_iter().flatten().flatten();
+        let step = |entry: DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let step = name.strip_prefix(".step-")?.strip_suffix(".safetensors.tmp")?.parse().ok()?;
+            (entry.metadata().ok()?.modified().ok()? >= since).then_some(step)
         };
-        (newest(&folder), names.filter_map(written).max())
+        entries.filter_map(step).max()
     }
 
     fn succeeded(&self, status: ExitStatus) {
@@ -137,8 +149,12 @@ fn killed_programs_lose_one_interval_at_most() {
         let run = Run { bench: &bench, name: format!("run{number}") };
         let mut kept = 0;
         loop {
-            let mut child = run.begin();
-            let delay = took.mul_f64(0.3 * (1.0 + delays.symmetric()));
+            let (since, mut child) = (SystemTime::now(), run.begin());
+            // One in ten is killed whatever it does, the others when they learn.
+            if kills % 10 > 0 {
+                run.learns(&mut child, since);
+            }
+            let delay = took.mul_f64(0.15 * (1.0 + delays.symmetric()));
             let there = waited(&mut child, delay) && kills < wanted;
             if there {
                 child.kill().unwrap();
@@ -151,10 +167,10 @@ fn killed_programs_lose_one_interval_at_most() {
                 run.succeeded(status);
                 break;
             }
-            let (complete, begun) = run.checkpoints();
-            (kills, inside) = (kills + 1, inside + usize::from(begun.is_some()));
-            // Without a checkpoint on its way no more steps were made than lie between two.
-            kept = complete.unwrap_or(0).max(begun.map_or(0, |step| step.saturating_sub(INTERVAL)));
+            let writing = run.writing(since);
+            (kills, inside, kept) = (kills + 1, inside + usize::from(writing.is_some()), run.newest());
+            let step = writing.unwrap_or(0);
+            assert!(step <= kept + INTERVAL, "{} reached step {step}, {kept} steps were kept", run.name);
         }
         run.is_like(&whole);
         run.remove();
@@ -175,7 +191,7 @@ fn programs_that_are_interrupted_within_an_epoch_end_in_the_same_bytes() {
     for (number, signal) in (0..wanted).zip(["-INT", "-TERM", "-KILL"].into_iter().cycle()) {
         let run = Run { bench: &bench, name: format!("run{number}") };
         let mut child = run.begin();
-        while run.checkpoints().0.is_none() && child.try_wait().unwrap().is_none() {
+        while run.newest() == 0 && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         if waited(&mut child, took.mul_f64(0.2 * (1.0 + delays.symmetric()))) {

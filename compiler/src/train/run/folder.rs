@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,8 @@ pub(super) struct Folder<'a> {
 const RECIPE: &str = "recipe.toml";
 const LOCK: &str = "run.lock";
 const CHECKPOINTS: &str = "checkpoints";
+/// How long a lock is waited for: a process that is only being started holds what the one that starts it does.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A folder for a run that has none: `runs/NAME-20261124-191200`, the time in UTC.
 pub fn default_folder(model: &str) -> PathBuf {
@@ -180,12 +183,15 @@ pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> TrainError + use<> {
 fn lock(path: &Path) -> Result<File, TrainError> {
     let name = path.join(LOCK);
     let file = File::options().create(true).append(true).open(&name).map_err(io(&name))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(refusal(path, "another run is using it", "Wait until that run ends, or give another --run-dir."))
+    let begun = Instant::now();
+    let refused = || refusal(path, "another run is using it", "Wait until that run ends, or give another --run-dir.");
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 50),
+            Err(TryLockError::WouldBlock) => return Err(refused()),
+            Err(TryLockError::Error(source)) => return Err(TrainError::Io { path: name, source }),
         }
-        Err(TryLockError::Error(source)) => Err(TrainError::Io { path: name, source }),
     }
 }
 
