@@ -72,7 +72,7 @@ fn han_sources() -> Vec<Source> {
         let inputs = [("x", View::f32(shape, &x)), ("u", View::f32(&own, &vector)), ("b", View::f32(&own, &vector))];
         session.run(&inputs).unwrap_or_else(|error| panic!("{shape:?} along {axis}: {error}"));
     };
-    for n in [30, 64, 128, 200, 256, 384, 512, 768, 1024, 2048] {
+    for n in [30, 64, 128, 200, 256, 384, 512, 768, 1024, 1536] {
         run(&[4096, n], 1, 16, true);
         run(&[8, n], 1, 2, false);
     }

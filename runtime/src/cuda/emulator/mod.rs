@@ -1,11 +1,12 @@
-//! A device for tests: kernels compiled by the system's C++ compiler against a small [shim](https://en.wikipedia.org/wiki/Shim_(computing))
-//! and run on the CPU, a block at a time, its threads as fibers.
+//! A device for tests: kernels compiled by the system's C++ compiler against a small shim and run on the CPU, a block at a time,
+//! its threads as fibers.
 //!
 //! It shows what a kernel computes, whether its threads wait for each other where they must (in the order backwards, results
 //! have to be the same bits), and that it keeps to its memory, which stands between guards. It says nothing of speed.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{OsString, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
@@ -36,7 +37,7 @@ pub struct Emulator {
 
 #[derive(Default)]
 struct State {
-    libraries: HashMap<String, libloading::Library>,
+    libraries: HashMap<PathBuf, libloading::Library>,
     functions: Vec<Run>,
     names: HashMap<(Source, String), Function>,
     memory: HashMap<Address, Vec<u64>>,
@@ -202,15 +203,14 @@ impl Driver for Emulator {
         }
         let path = self.library(source)?;
         let error = |e: libloading::Error| DeviceError(format!("{kernel}: {e}"));
-        let name = path.to_string_lossy().into_owned();
         let mut state = self.state();
-        if !state.libraries.contains_key(&name) {
+        let library = match state.libraries.entry(path) {
+            Entry::Occupied(found) => found.into_mut(),
             // SAFETY: the library was compiled here, and runs nothing when it is loaded.
-            let library = unsafe { libloading::Library::new(&path) }.map_err(error)?;
-            state.libraries.insert(name.clone(), library);
-        }
+            Entry::Vacant(place) => place.insert(unsafe { libloading::Library::new(place.key()) }.map_err(error)?),
+        };
         // SAFETY: the shim defines it with this type.
-        let run = unsafe { state.libraries[&name].get::<Run>(format!("emulate_{kernel}\0").as_bytes()) };
+        let run = unsafe { library.get::<Run>(format!("emulate_{kernel}\0").as_bytes()) };
         let run = *run.map_err(error)?;
         state.functions.push(run);
         let function = Function(state.functions.len() - 1);

@@ -39,7 +39,6 @@ static std::vector<Fiber *> idle;
 static std::vector<Fiber *> own;       // the fiber of each thread that has one
 static std::vector<unsigned char> state, started, parity;
 static jmp_buf scheduler;
-static ucontext_t returns;
 static void (*body)(void *);
 static void *body_of;
 static unsigned current, threads, backwards;
@@ -121,19 +120,15 @@ static __attribute__((noinline)) void wait(State why) {
 // Runs the threads of a warp until all are done or wait for the block.
 static void run_warp(unsigned first, unsigned last) {
     for (;;) {
-        unsigned warp = 0, block = 0;
+        unsigned warp = 0;
         for (unsigned i = 0; i < last - first; i++) {
             unsigned thread = backwards ? last - 1 - i : first + i;
             if (state[thread] == READY) run(thread);
         }
-        for (unsigned i = first; i < last; i++) {
-            warp += state[i] == WARP;
-            block += state[i] == BLOCK;
-        }
+        for (unsigned i = first; i < last; i++) warp += state[i] == WARP;
         if (!warp) return;
         if (warp != last - first) die("threads of a warp exchange values while others of it wait elsewhere or are done");
         for (unsigned i = first; i < last; i++) state[i] = READY;
-        (void)block;
     }
 }
 

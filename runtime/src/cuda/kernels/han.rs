@@ -127,10 +127,9 @@ impl Geometry {
     }
 
     fn columns(stack: &Stack, backward: bool) -> Option<Geometry> {
-        // Going back, a lane holds the gradient as well.
-        let wanted = stack.n.div_ceil(if backward { 32 } else { 64 }).next_power_of_two();
-        let split = wanted.min(16);
-        if stack.n > 16 * if backward { 32 } else { 64 } {
+        // More elements a lane, with their addresses, are more than its registers hold.
+        let split = stack.n.div_ceil(32).next_power_of_two();
+        if split > 16 {
             return None;
         }
         let each = stack.n.div_ceil(split).next_multiple_of(4).max(4);
