@@ -41,6 +41,8 @@ pub(crate) struct Session {
 struct Ready {
     /// Where every slot lies.
     slots: Vec<Address>,
+    /// Where every output lies when a run has ended.
+    outputs: Vec<Address>,
     commands: Vec<Command>,
     /// Behind the last command of every step.
     ends: Vec<usize>,
@@ -152,6 +154,14 @@ impl Session {
             }
             ends.push(commands.len());
         }
+        let mut outputs = Vec::new();
+        for (port, copy) in plan.outputs.iter().zip(&binding.layout.copies) {
+            let (from, to) = (slots[port.slot], copy.map(|offset| arena + offset as Address));
+            let bytes = size(&binding.shapes[port.slot], width(plan.slots[port.slot].dtype));
+            // What an update may change is copied before.
+            commands.extend(to.filter(|_| bytes > 0).map(|to| Command::Copy { to, from, bytes }));
+            outputs.push(to.unwrap_or(from));
+        }
         for update in &plan.updates {
             let (to, from) = (slots[update.state], slots[update.from]);
             let bytes = size(&binding.shapes[update.state], width(plan.slots[update.state].dtype));
@@ -159,7 +169,7 @@ impl Session {
                 commands.push(Command::Copy { to, from, bytes });
             }
         }
-        *ready = Some(Ready { slots, commands, ends, graph: None, runs: 0 });
+        *ready = Some(Ready { slots, outputs, commands, ends, graph: None, runs: 0 });
         Ok(())
     }
 
@@ -199,11 +209,11 @@ impl Session {
         let Some((binding, Some(ready))) = self.bindings.last() else { return Ok(()) };
         let plan = self.model.plan();
         self.outputs.resize(plan.outputs.len(), Vec::new());
-        for (port, host) in plan.outputs.iter().zip(&mut self.outputs) {
+        for ((port, host), at) in plan.outputs.iter().zip(&mut self.outputs).zip(&ready.outputs) {
             let bytes = size(&binding.shapes[port.slot], width(plan.slots[port.slot].dtype));
             host.resize(bytes.div_ceil(8), 0);
             let to = &mut bytemuck::cast_slice_mut(host)[..bytes];
-            self.cuda.driver().download(ready.slots[port.slot], to).map_err(RunError::device)?;
+            self.cuda.driver().download(*at, to).map_err(RunError::device)?;
         }
         Ok(())
     }
