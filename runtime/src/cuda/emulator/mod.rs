@@ -206,8 +206,11 @@ impl Driver for Emulator {
         let mut state = self.state();
         let library = match state.libraries.entry(path) {
             Entry::Occupied(found) => found.into_mut(),
-            // SAFETY: the library was compiled here, and runs nothing when it is loaded.
-            Entry::Vacant(place) => place.insert(unsafe { libloading::Library::new(place.key()) }.map_err(error)?),
+            Entry::Vacant(place) => {
+                // SAFETY: the library was compiled here, and runs nothing when it is loaded.
+                let library = unsafe { libloading::Library::new(place.key()) }.map_err(error)?;
+                place.insert(library)
+            }
         };
         // SAFETY: the shim defines it with this type.
         let run = unsafe { library.get::<Run>(format!("emulate_{kernel}\0").as_bytes()) };
