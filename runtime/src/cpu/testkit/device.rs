@@ -66,6 +66,16 @@ impl Trial {
         devices().iter().for_each(|devices| drop(self.settle(&devices[0])));
     }
 
+    /// The CUDA device takes a call that the CPU leaves to the reference body; results are off by at most this part of their
+    /// largest element.
+    #[track_caller]
+    pub fn on_cuda(self, relative: f64) {
+        let Some(devices) = devices() else { return };
+        assert!(matches!(self.settle(&devices[0]), Ok(Some(_))), "{} is not taken on CUDA", self.kernel.name);
+        let wanted = self.reference().unwrap_or_else(|fault| panic!("{}: {fault}", self.kernel.name));
+        self.check_on_cuda(&wanted, Bound::Relative(relative));
+    }
+
     /// On the CUDA device results are as far from their definition as on the CPU at most, and the same bits whatever the
     /// order of threads and whosever memory they have.
     #[track_caller]

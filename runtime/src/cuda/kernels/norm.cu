@@ -140,6 +140,12 @@ KERNEL means(float *y, const float *parts, i64 channels, int count, float factor
     y[c] = sum * factor;
 }
 
+// Running statistics: what they were, and those of a batch.
+KERNEL running(float *y, const float *was, const float *now, i64 channels, float momentum) {
+    i64 c = item();
+    if (c < channels) y[c] = momentum * was[c] + (1 - momentum) * now[c];
+}
+
 // dx of batch_norm_train; `sums` are dscale and db.
 KERNEL channel_back(float *dx, const float *x, const float *dy, const float *scale, const float *mean, const float *var,
                     const float *dscale, const float *db, i64 len, i64 channels, i64 inner, float factor, float epsilon) {

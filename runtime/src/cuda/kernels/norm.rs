@@ -155,7 +155,10 @@ impl Channels {
 
 fn batch_norm(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let (x, y, scale) = (site.arg(0)?, site.out(0)?, site.arg(1)?);
-    if x.shape.len() < 2 || site.params.flag("training") || !site.is_real() || site.outs.len() != 1 {
+    if site.params.flag("training") {
+        return batch_norm_of_batch(site);
+    }
+    if x.shape.len() < 2 || !site.is_real() || site.outs.len() != 1 {
         return Ok(None);
     }
     let channels = Channels::of(x.shape, 1);
@@ -167,6 +170,59 @@ fn batch_norm(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     Ok(Some(Job::of(channels.affine(out(0), from, epsilon(site))?).flops(4 * x.len())))
 }
 
+/// By the statistics of the batch; results are those that the parameter `results` lists: 0 y, 1 and 2 the running mean and
+/// variance, 3 and 4 those of the batch.
+fn batch_norm_of_batch(site: &Site<'_>) -> Result<Option<Job>, Fault> {
+    let x = site.arg(0)?;
+    let results = site.params.ints("results").unwrap_or_else(|| vec![0]);
+    if x.shape.len() < 2 || x.is_empty() || !site.is_real() || results.len() != site.outs.len() {
+        return Ok(None);
+    }
+    let channels = Channels::of(x.shape, 1);
+    let n = channels.count;
+    let vectors = (1..5).all(|i| site.opt(i).is_some_and(|spec| spec.len() == n));
+    let alike = results.iter().enumerate().all(|(i, which)| {
+        let wanted = if *which == 0 { x.len() } else { n };
+        (-1..=4).contains(which) && site.opt_out(i).is_none_or(|out| *which < 0 || out.len() == wanted)
+    });
+    if !vectors || !alike {
+        return Ok(None);
+    }
+    let (mut job, [mean, var]) = statistics(site, channels)?;
+    let momentum = site.params.float("momentum").unwrap_or(0.9) as f32;
+    for (i, which) in results.iter().enumerate() {
+        let Some(to) = site.to(i) else { continue };
+        let running = |old: At, new: At| {
+            let args = vec![to.into(), old.into(), new.into(), n.into(), momentum.into()];
+            each(source(), "running", n, args)
+        };
+        job = job.then(match which {
+            0 => channels.affine(to, [arg(0), arg(1), arg(2), mean, var], epsilon(site))?,
+            1 => running(arg(3), mean)?,
+            2 => running(arg(4), var)?,
+            3 => Some(Call::Copy(to, mean, 4 * n)),
+            4 => Some(Call::Copy(to, var, 4 * n)),
+            _ => None,
+        });
+    }
+    Ok(Some(job.apart().flops(8 * x.len())))
+}
+
+/// Mean and variance of every channel of operand 0, in scratch memory.
+fn statistics(site: &Site<'_>, channels: Channels) -> Result<(Job, [At; 2]), Fault> {
+    let (n, parts) = (channels.count, parts(site, channels.each(), channels.blocks()));
+    let (room, vector) = ((8 * n * parts).next_multiple_of(256), (4 * n).next_multiple_of(256));
+    let (mean, var) = (scratch(room), scratch(room + vector));
+    let factor = 1.0 / channels.each() as f32;
+    let means = |to: At| {
+        let args = vec![to.into(), scratch(0).into(), n.into(), Value::Int(parts as i32), factor.into()];
+        each(source(), "means", n, args)
+    };
+    let sums = |kind, mean| channels.sums(scratch(0), [Some(arg(0)), None, mean, None], kind, epsilon(site), parts);
+    let job = Job::of(sums(0, None)?).then(means(mean)?).then(sums(1, Some(mean))?).then(means(var)?);
+    Ok((job.scratch(room + 2 * vector), [mean, var]))
+}
+
 fn train(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     let (x, y) = (site.arg(0)?, site.out(0)?);
     let channels = Channels::of(x.shape, axis(site, x.shape)?);
@@ -176,20 +232,11 @@ fn train(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     if !site.is_real() || !vectors || !stats || y.len() != x.len() || x.is_empty() {
         return Ok(None);
     }
-    let parts = parts(site, channels.each(), channels.blocks());
-    let room = (8 * n * parts).next_multiple_of(256);
-    let mean = site.to(1).unwrap_or(scratch(room));
-    let var = site.to(2).unwrap_or(scratch(room + (4 * n).next_multiple_of(256)));
-    let factor = 1.0 / channels.each() as f32;
-    let counted = Value::Int(parts as i32);
-    let means = |to: At| {
-        let args = vec![to.into(), scratch(0).into(), n.into(), counted.clone(), factor.into()];
-        each(source(), "means", n, args)
-    };
-    let sums = |kind, mean| channels.sums(scratch(0), [Some(arg(0)), None, mean, None], kind, epsilon(site), parts);
-    let job = Job::of(sums(0, None)?).then(means(mean)?).then(sums(1, Some(mean))?).then(means(var)?);
-    let job = job.then(channels.affine(out(0), [arg(0), arg(1), arg(2), mean, var], epsilon(site))?);
-    Ok(Some(job.scratch(room + 2 * (4 * n).next_multiple_of(256)).flops(8 * x.len())))
+    let (job, [mean, var]) = statistics(site, channels)?;
+    let copy = |(i, from)| Some(Call::Copy(site.to(i)?, from, 4 * n));
+    let job = [(1, mean), (2, var)].into_iter().filter_map(copy).fold(job, Job::then);
+    let affine = channels.affine(out(0), [arg(0), arg(1), arg(2), mean, var], epsilon(site))?;
+    Ok(Some(job.then(affine).flops(8 * x.len())))
 }
 
 fn batch_norm_gradient(site: &Site<'_>) -> Result<Option<Job>, Fault> {
@@ -232,4 +279,20 @@ fn group_norm(site: &Site<'_>) -> Result<Option<Job>, Fault> {
     args.extend([count(Some(scale)), count(Some(b)), epsilon(site)]);
     let call = blocks(source(), "group_norm", channels.outer * groups, 256, 0, args)?;
     Ok(Some(Job::of(call).flops(8 * x.len())))
+}
+
+#[cfg(all(test, feature = "cuda-emulator"))]
+mod tests {
+    use crate::cpu::testkit::{Trial, noise};
+
+    #[test]
+    fn statistics_of_a_batch_and_running_ones() {
+        let positive: Vec<f32> = noise(6, 5).iter().map(|x| x.abs() + 0.1).collect();
+        for shape in [&[5, 6][..], &[3, 6, 4, 5], &[2, 6, 300]] {
+            let trial = Trial::new("batch_norm.1").noise(shape, 1).noise(&[6], 2).noise(&[6], 3).noise(&[6], 4);
+            let trial = trial.real(&[6], &positive).param("training", true).param("epsilon", 1e-3);
+            let trial = trial.param("momentum", 0.75).param("results", vec![0, 1, 2, 3, 4]).result(shape);
+            trial.result(&[6]).result(&[6]).result(&[6]).result(&[6]).on_cuda(1e-5);
+        }
+    }
 }
