@@ -72,3 +72,12 @@ KERNEL gather(T *y, const T *x, const i64 *places, i64 outer, i64 n, i64 inner, 
     if (at < 0) at += n;
     y[i] = at >= 0 && at < n ? x[(i / inner / count * n + at) * inner + i % inner] : OUTSIDE;
 }
+
+// y [outer, n, inner] = values[1] at the place that each of `places` [outer, inner] names, from the end where it is negative,
+// and values[0] elsewhere.
+KERNEL one_hot(T *y, const i64 *places, const T *values, i64 outer, i64 n, i64 inner) {
+    i64 i = item();
+    if (i >= outer * n * inner) return;
+    i64 at = places[i / (n * inner) * inner + i % inner];
+    y[i] = values[(at < 0 ? at + n : at) == i / inner % n ? 1 : 0];
+}

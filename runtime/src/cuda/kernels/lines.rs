@@ -16,6 +16,7 @@ pub(super) static BODIES: &[Body] = &[
     Body::new("argmin.1", |site| extreme(site, -1), Reuse::Nothing),
     Body::new("gather.1", gather, Reuse::Nothing),
     Body::new("pick.1", pick, Reuse::Nothing),
+    Body::new("one_hot.1", one_hot, Reuse::Nothing),
 ];
 
 fn source() -> Source {
@@ -111,4 +112,43 @@ fn pick(site: &Site<'_>) -> Result<Option<Job>, Fault> {
         return Ok(None);
     }
     slices(x, y, (outer.iter().product(), n, 1), places)
+}
+
+fn one_hot(site: &Site<'_>) -> Result<Option<Job>, Fault> {
+    let (places, values, y) = (site.arg(0)?, site.arg(1)?, site.out(0)?);
+    let axis = axis(site, y.shape)?;
+    let (outer, n, inner) = around(y.shape, axis, axis + 1);
+    let alike = values.dtype.class() == y.dtype.class() && values.len() == 2;
+    if !places.dtype.is_int() || places.len() != outer * inner || !alike {
+        return Ok(None);
+    }
+    let text = Source::new("lines", include_str!("lines.cu")).define("T", held(y.dtype)).define("OUTSIDE", "0");
+    let mut args: Vec<Value> = vec![out(0).into(), arg(0).into(), arg(1).into()];
+    args.extend([outer, n, inner].map(Value::from));
+    Ok(Some(Job::of(each(text, "one_hot", y.len(), args)?)))
+}
+
+#[cfg(all(test, feature = "cuda-emulator"))]
+mod tests {
+    use crate::cpu::testkit::Trial;
+    use crate::dtype::DType;
+
+    #[test]
+    fn one_of_many() {
+        let places = [0, 3, -1, 1, 7, -9];
+        for (axis, shape) in [(0, [4, 2, 3]), (1, [2, 4, 3]), (2, [2, 3, 4])] {
+            let trial = Trial::new("one_hot.1").int(DType::I64, &[2, 3], &places).real(&[2], &[0.25, 1.5]);
+            trial.param("axis", axis).result(&shape).on_cuda(0.0);
+        }
+    }
+
+    #[test]
+    fn the_place_of_an_extreme() {
+        for kernel in ["argmax.1", "argmin.1"] {
+            for (axis, shape) in [(0, [3, 4]), (1, [5, 4]), (2, [5, 3])] {
+                let trial = Trial::new(kernel).noise(&[5, 3, 4], 1).param("axis", axis);
+                trial.result_of(DType::I64, &shape).on_cuda(0.0);
+            }
+        }
+    }
 }
