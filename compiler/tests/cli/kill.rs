@@ -19,7 +19,7 @@ const INTERVAL: u64 = 2;
 /// a run and is met often.
 const SETTINGS: [&str; 15] = [
     "train",
-    "zoo:hannet,in=192,out=4,depth=4,width=1000",
+    "zoo:hannet,in=192,out=4,depth=4,width=300",
     "--data",
     "synth:shapes,size=8,count=200",
     "--threads=1",
