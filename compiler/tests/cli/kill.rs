@@ -14,12 +14,12 @@ use crate::bench::{Bench, command};
 use crate::resume::{files, newest};
 
 /// Steps between two checkpoints.
-const INTERVAL: u64 = 2;
-/// 160 samples in batches of 8 are 20 steps an epoch. A checkpoint holds 3 MB, so that writing it takes the larger part of
+const INTERVAL: u64 = 1;
+/// 160 samples in batches of 8 are 20 steps an epoch. A checkpoint holds 4 MB, so that writing it takes the larger part of
 /// a run and is met often.
 const SETTINGS: [&str; 15] = [
     "train",
-    "zoo:hannet,in=192,out=4,depth=4,width=1000",
+    "zoo:hannet,in=192,out=4,depth=4,width=300",
     "--data",
     "synth:shapes,size=8,count=200",
     "--threads=1",
@@ -29,7 +29,7 @@ const SETTINGS: [&str; 15] = [
     "train.batch=8",
     "train.log_every=1",
     "train.eval_every=1000",
-    "train.checkpoint_every=2",
+    "train.checkpoint_every=1",
     "train.ema=0.9",
     "train.keep=last",
     "schedule.warmup=10",
