@@ -218,7 +218,7 @@ fn han(report: &Report) -> String {
 
 /// What replacing would save, and the command.
 fn advice(report: &Report, ui: &Ui) -> String {
-    let Some(command) = report.command() else {
+    let (Some(command), Some(accurate)) = (report.command(), report.accurate()) else {
         return "Nothing here can be replaced by Han layers.".into();
     };
     let kinds = inspect::advised(report);
@@ -230,12 +230,14 @@ fn advice(report: &Report, ui: &Ui) -> String {
     let part = |saved: u64, all: u64| 100.0 * saved as f64 / all.max(1) as f64;
     let m = &report.model;
     format!(
-        "Replacing {} saves {} parameters ({:.0} %) and {} multiply-adds ({:.0} %):\n\n  {}",
+        "Replacing {} saves {} parameters ({:.0} %) and {} multiply-adds ({:.0} %):\n\n  {}\n\n\
+         Layers that are larger, and come closer to what they replace when they are trained:\n\n  {}",
         kinds.join(", "),
         short(parameters as f64),
         part(parameters, m.parameters),
         short(macs as f64),
         part(macs, m.macs),
-        ui.paint.cyan(&text::clean(&command))
+        ui.paint.cyan(&text::clean(&command)),
+        ui.paint.cyan(&text::clean(&accurate))
     )
 }

@@ -258,12 +258,22 @@ pub fn advised(report: &Report) -> Vec<&'static str> {
 impl Report {
     /// The command to run next: one that replaces what can be replaced.
     pub fn command(&self) -> Option<String> {
+        self.converting("")
+    }
+
+    /// The command where accuracy counts for more than size: stacks that kept most of it where they were compared
+    /// (`docs/training.md`).
+    pub fn accurate(&self) -> Option<String> {
+        self.converting(" --rank 8 --keep-residual --plain-end")
+    }
+
+    fn converting(&self, options: &str) -> Option<String> {
         let kinds = advised(self);
         let kinds = match kinds.first()? {
             kind if MLP_BLOCKS.contains(kind) => "mlp-blocks".to_owned(),
             _ => kinds.join(","),
         };
-        Some(format!("hanc convert {} --replace {kinds} -o light.onnx", quoted(&self.model.path)))
+        Some(format!("hanc convert {} --replace {kinds}{options} -o light.onnx", quoted(&self.model.path)))
     }
 }
 
