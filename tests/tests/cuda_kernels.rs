@@ -116,7 +116,7 @@ fn han_kernels_spill_nothing() {
             let spills = spills(&compiled.log);
             let what = format!("{} for sm_{architecture} with {:?}", source.name, source.defines);
             assert!(spills.len() >= 3, "{what}: there is no report: {}", compiled.log);
-            assert!(spills.iter().all(|(_, bytes)| *bytes == 0), "{what} spills: {spills:?}");
+            assert!(spills.iter().all(|(_, bytes)| *bytes == 0), "{what} spills: {spills:?}\n{}", compiled.log);
         }
     }
 }

@@ -7,7 +7,7 @@
 #define KERNEL __global__ void
 #endif
 // A kernel whose blocks have so many threads.
-#define KERNEL_OF(threads) KERNEL __launch_bounds__(threads)
+#define KERNEL_OF(threads) KERNEL __launch_bounds__(threads, 1)
 
 typedef long long i64;
 typedef unsigned long long u64;

@@ -2,16 +2,20 @@
 
 // A layer, of rows whose absolute value is still to be taken, or not.
 template <bool TAKE> __device__ __forceinline__ void layer(float (&z)[ROWS][EACH], const float *numbers, int lane) {
-    float v[EACH], b[EACH], sums[ROWS];
+    float v[EACH], sums[ROWS] = {};
     read(v, numbers, lane);
-    read(b, numbers + MANY, lane);
+    // A chunk of the bias at a time: registers for all of it would be one row less.
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-        sums[r] = 0;
+    for (int j = 0; j < CHUNKS; j++) {
+        float b[VEC];
+        read_chunk(b, numbers + MANY, j, lane);
 #pragma unroll
-        for (int i = 0; i < EACH; i++) {
-            z[r][i] = (TAKE ? fabsf(z[r][i]) : z[r][i]) + b[i];
-            sums[r] += v[i] * z[r][i];
+        for (int i = j * VEC; i < (j + 1) * VEC; i++) {
+#pragma unroll
+            for (int r = 0; r < ROWS; r++) {
+                z[r][i] = (TAKE ? fabsf(z[r][i]) : z[r][i]) + b[i - j * VEC];
+                sums[r] += v[i] * z[r][i];
+            }
         }
     }
 #pragma unroll
@@ -56,6 +60,7 @@ KERNEL_OF(WARPS * 32) rows_forward(float *y, const float *x, const float *packed
         unsigned *lines = signs;
 #endif
         bool take = false;
+#pragma unroll 1
         for (int l = 0; l < LAYERS; l++) {
             if (take) layer<true>(z, all + l * STRIDE, lane);
             else layer<false>(z, all + l * STRIDE, lane);

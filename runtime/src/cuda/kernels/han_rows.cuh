@@ -38,15 +38,18 @@ __device__ __forceinline__ void store(float *row, const float *from, int lane) {
     }
 }
 
-// Elements of a vector or bias, which are packed without an end.
+// Elements of a chunk of a vector or bias, which are packed without an end.
+__device__ __forceinline__ void read_chunk(float *to, const float *from, int j, int lane) {
+#if VEC == 4
+    float4 four = *(const float4 *)(from + element(j, lane));
+    to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+#else
+    to[0] = from[element(j, lane)];
+#endif
+}
+
+// The elements of all chunks.
 __device__ __forceinline__ void read(float *to, const float *from, int lane) {
 #pragma unroll
-    for (int j = 0; j < CHUNKS; j++) {
-#if VEC == 4
-        float4 four = *(const float4 *)(from + element(j, lane));
-        to[j * 4] = four.x, to[j * 4 + 1] = four.y, to[j * 4 + 2] = four.z, to[j * 4 + 3] = four.w;
-#else
-        to[j] = from[element(j, lane)];
-#endif
-    }
+    for (int j = 0; j < CHUNKS; j++) read_chunk(to + j * VEC, from, j, lane);
 }
