@@ -1,7 +1,7 @@
 //! The CUDA device: the same plans on an NVIDIA GPU.
 //!
 //! A tensor is held as on the CPU: reals as `f32`, integers and booleans as `i64`, in one piece of memory that the plan lays out
-//! ([`crate::layout`]). A [`job::Body`] settles a call into commands; a session then gives the commands of a whole plan in one
+//! (`layout.rs`). A [`job::Body`] settles a call into commands; a session then gives the commands of a whole plan in one
 //! stream, as a recorded graph from the second run on. Bodies are CUDA text in [`kernels`], compiled when a plan needs them.
 //! There is no other way to run a call: a plan with a call that no body takes is refused before anything runs.
 //!
