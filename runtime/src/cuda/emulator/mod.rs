@@ -73,7 +73,7 @@ impl Emulator {
     }
 
     /// The shared library of a source, compiled where it is not yet.
-    fn library(&self, source: &Source) -> Result<PathBuf, DeviceError> {
+    fn compiled(&self, source: &Source) -> Result<PathBuf, DeviceError> {
         let text = source.full();
         let exports: String = kernels(&text).map(|kernel| format!("EMULATED({kernel})\n")).collect();
         let whole = format!("{SHIM}\n#line 1 \"{}.cu\"\n{text}\n{exports}", source.name);
@@ -201,7 +201,7 @@ impl Driver for Emulator {
         if let Some(found) = self.state().names.get(&key) {
             return Ok(*found);
         }
-        let path = self.library(source)?;
+        let path = self.compiled(source)?;
         let error = |e: libloading::Error| DeviceError(format!("{kernel}: {e}"));
         let mut state = self.state();
         let library = match state.libraries.entry(path) {
